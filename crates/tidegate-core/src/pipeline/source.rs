@@ -1,0 +1,111 @@
+//! Sources: where bytes come from and how they are read.
+
+use super::{Column, Span};
+use indexmap::IndexMap;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, time::Duration};
+
+/// A source: one place (`http` or `file`), one format, its columns.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Source {
+    /// A file on the web.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http: Option<HttpSource>,
+    /// A file, or several, on this machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<FileSource>,
+    /// How the bytes are to be read; gzip and zstd are recognised by themselves.
+    pub format: Format,
+    /// What is special about the CSV, if anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub csv: Option<CsvOptions>,
+    /// The columns that are used, by the name they have in SQL. Others in the file are ignored.
+    #[schemars(with = "BTreeMap<String, Column>")]
+    pub columns: IndexMap<String, Column>,
+    /// What the source is, and under which terms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+}
+
+/// The formats there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// Comma-separated values, RFC 4180 and what the world makes of it.
+    Csv,
+    /// One JSON object a line.
+    Jsonl,
+    /// Apache Parquet.
+    Parquet,
+}
+
+/// A file on the web.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HttpSource {
+    /// Its address.
+    pub url: String,
+    /// Headers to send, such as an API key from `${ENV}`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, String>,
+    /// Longest wait for a connection or for the next bytes.
+    #[serde(default = "half_a_minute")]
+    pub timeout: Span,
+}
+
+fn half_a_minute() -> Span {
+    Span(Duration::from_secs(30))
+}
+
+/// Files on this machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FileSource {
+    /// A path or a pattern (`in/*.csv`), relative to the pipeline's folder. The files a pattern finds are one publication, read in the order of their names.
+    pub path: String,
+}
+
+/// Deviations from plain CSV.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct CsvOptions {
+    /// The character between cells.
+    pub delimiter: char,
+    /// The character around cells that contain delimiters or line ends.
+    pub quote: char,
+    /// Whether the first row names the columns. Without it, the columns are taken in the order they are declared.
+    pub header: bool,
+    /// Lines before the header that are not part of the table.
+    pub skip_lines: usize,
+    /// Name of the encoding, if it is neither UTF-8 nor UTF-16 with a byte order mark (`windows-1252`, `shift_jis`, …).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub encoding: Option<String>,
+    /// Further texts that mean "no value"; an empty cell always does, and nothing else unless it is listed here.
+    pub null: Vec<String>,
+    /// Whether spaces around cells are dropped.
+    pub trim: bool,
+}
+
+impl Default for CsvOptions {
+    fn default() -> Self {
+        Self { delimiter: ',', quote: '"', header: true, skip_lines: 0, encoding: None, null: Vec::new(), trim: false }
+    }
+}
+
+impl Source {
+    /// The CSV options, or the defaults.
+    pub fn csv_options(&self) -> CsvOptions {
+        self.csv.clone().unwrap_or_default()
+    }
+
+    /// Where the bytes come from, for people.
+    pub fn place(&self) -> &str {
+        match (&self.http, &self.file) {
+            (Some(http), _) => &http.url,
+            (None, Some(file)) => &file.path,
+            (None, None) => "",
+        }
+    }
+}
