@@ -1,1 +1,56 @@
-//! tidegate-engine
+//! The data plane: parse, SQL transform, checks, diff, Delta tables. It knows no URLs and no ledger.
+
+mod changeset;
+mod check;
+mod delta;
+mod diff;
+mod error;
+mod order;
+mod parquet_file;
+mod parse;
+mod prepare;
+mod restatement;
+mod rows;
+mod schema;
+mod sql;
+mod staged;
+mod table_checks;
+
+pub use delta::DeltaDestination;
+pub use error::EngineError;
+pub use parse::{Guess, SourceRows, guess};
+
+use async_trait::async_trait;
+use tidegate_core::{
+    Failure,
+    seam::{DataPlane, Prepared, Work},
+};
+use tokio::runtime::Handle;
+
+/// The data plane on this machine.
+#[derive(Debug, Clone)]
+pub struct Engine {
+    threads: usize,
+}
+
+impl Engine {
+    /// With this many threads for parsing and writing.
+    pub fn new(threads: usize) -> Self {
+        Self { threads: threads.max(1) }
+    }
+
+    /// How many threads it uses.
+    pub fn threads(&self) -> usize {
+        self.threads
+    }
+}
+
+#[async_trait]
+impl DataPlane for Engine {
+    async fn prepare(&self, work: Work) -> Result<Prepared, Failure> {
+        let (handle, threads) = (Handle::current(), self.threads);
+        let prepared = tokio::task::spawn_blocking(move || prepare::prepare(&work, handle, threads)).await;
+        let prepared = prepared.map_err(|error| EngineError::Bug(format!("the preparation panicked: {error}")))?;
+        Ok(prepared?)
+    }
+}

@@ -1,0 +1,49 @@
+//! From a file of the raw store to UTF-8 bytes: decompression and decoding, streaming.
+
+use crate::error::{EngineError, Result};
+use encoding_rs::Encoding;
+use encoding_rs_io::DecodeReaderBytesBuilder;
+use std::{
+    fs::File,
+    io::{BufRead, BufReader, Read},
+    path::Path,
+};
+
+/// A stream of bytes that are UTF-8 where the publisher kept to its encoding.
+pub(super) struct Decoded {
+    /// The stream; a byte order mark is dropped.
+    pub(super) read: Box<dyn Read + Send>,
+    /// Whether the bytes come out of a decoder, which puts U+FFFD where bytes were not valid.
+    pub(super) transcoded: bool,
+}
+
+/// Opens `path`. gzip and zstd are recognised by their first bytes, UTF-16 by its byte order mark.
+pub(super) fn open(source: &str, path: &Path, encoding: Option<&str>) -> Result<Decoded> {
+    let failed = |error| EngineError::Read { name: source.to_owned(), path: path.to_owned(), source: error };
+    let mut file = BufReader::with_capacity(1 << 16, File::open(path).map_err(failed)?);
+    let magic = file.fill_buf().map_err(failed)?;
+    let plain: Box<dyn Read + Send> = if magic.starts_with(&[0x1f, 0x8b]) {
+        Box::new(flate2::bufread::MultiGzDecoder::new(file))
+    } else if magic.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
+        Box::new(zstd::Decoder::with_buffer(file).map_err(failed)?)
+    } else {
+        Box::new(file)
+    };
+    let declared = encoding.map(|label| label_to_encoding(source, label)).transpose()?.filter(|encoding| *encoding != encoding_rs::UTF_8);
+    let mut head = BufReader::with_capacity(1 << 16, plain);
+    let bom = match head.fill_buf() {
+        Ok(bytes) => Encoding::for_bom(bytes).map(|(encoding, _)| encoding),
+        Err(error) => return Err(EngineError::Decode { name: source.to_owned(), why: error.to_string() }),
+    };
+    let transcoded = bom.or(declared).is_some_and(|encoding| encoding != encoding_rs::UTF_8);
+    if !transcoded && bom.is_none() {
+        return Ok(Decoded { read: Box::new(head), transcoded });
+    }
+    let read = DecodeReaderBytesBuilder::new().encoding(declared).bom_override(true).strip_bom(true).utf8_passthru(true).build(head);
+    Ok(Decoded { read: Box::new(read), transcoded })
+}
+
+fn label_to_encoding(source: &str, label: &str) -> Result<&'static Encoding> {
+    Encoding::for_label(label.as_bytes())
+        .ok_or_else(|| EngineError::Decode { name: source.to_owned(), why: format!("there is no encoding called `{label}` (see https://encoding.spec.whatwg.org/#names-and-labels)") })
+}

@@ -1,0 +1,185 @@
+//! From spans to Arrow columns, one column at a time; rows with a bad cell are filtered out afterwards.
+
+use super::{cells, spans::{Span, Spans}};
+use crate::schema::arrow_type;
+use arrow::{
+    array::{
+        ArrayRef, BooleanArray, Date32Array, Decimal128Array, Float64Array, Int64Array, RecordBatch, StringBuilder, TimestampMicrosecondArray,
+    },
+    buffer::NullBuffer,
+    datatypes::{DataType, SchemaRef},
+};
+use std::sync::Arc;
+use tidegate_core::{
+    pipeline::{Column, ColumnType},
+    quarantine::Reason,
+};
+
+/// A good record that turned out not to be a good row.
+pub(super) struct BadRow {
+    /// Its place among the good records of the block.
+    pub(super) record: usize,
+    /// The declared column that is wrong.
+    pub(super) column: Option<usize>,
+    pub(super) reason: Reason,
+    pub(super) message: String,
+}
+
+/// What else than an unquoted empty cell means "no value", and what the quote is.
+pub(super) struct Nulls {
+    pub(super) words: Vec<Vec<u8>>,
+    pub(super) quote: u8,
+    pub(super) trim: bool,
+}
+
+/// Builds the batch of all records, good or not, and the list of bad rows in the order of the records.
+pub(super) fn build(schema: &SchemaRef, columns: &[Column], nulls: &Nulls, spans: &Spans, bytes: &[u8], valid_utf8: bool) -> (RecordBatch, Vec<BadRow>) {
+    let rows = spans.records.len();
+    let mut bad = BadRows { first: vec![None; rows], found: Vec::new() };
+    if !valid_utf8 {
+        for (record, (start, end)) in spans.records.iter().enumerate() {
+            let raw = &bytes[*start as usize..*end as usize];
+            if std::str::from_utf8(raw).is_err() {
+                bad.add(record, None, Reason::Encoding, || "the row has bytes that are not valid UTF-8".to_owned());
+            }
+        }
+    }
+    let arrays: Vec<ArrayRef> = columns.iter().enumerate().map(|(i, column)| build_column(i, column, nulls, &spans.columns[i], bytes, &mut bad)).collect();
+    let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(rows));
+    let batch = RecordBatch::try_new_with_options(Arc::clone(schema), arrays, &options).unwrap_or_else(|_| RecordBatch::new_empty(Arc::clone(schema)));
+    let mut found = bad.found;
+    found.sort_by_key(|row| row.record);
+    (batch, found)
+}
+
+/// Remembers the first complaint about each row.
+struct BadRows {
+    first: Vec<Option<()>>,
+    found: Vec<BadRow>,
+}
+
+impl BadRows {
+    fn add(&mut self, record: usize, column: Option<usize>, reason: Reason, message: impl FnOnce() -> String) {
+        if self.first[record].replace(()).is_none() {
+            self.found.push(BadRow { record, column, reason, message: message() });
+        }
+    }
+}
+
+fn build_column(i: usize, column: &Column, nulls: &Nulls, spans: &[Span], bytes: &[u8], bad: &mut BadRows) -> ArrayRef {
+    let cells = Cells { i, column, nulls, spans, bytes };
+    match column.kind {
+        ColumnType::String => strings(&cells, bad),
+        ColumnType::Int64 => {
+            let (values, valid) = cells.typed(bad, 0, cells::int64);
+            Arc::new(Int64Array::new(values.into(), valid))
+        }
+        ColumnType::Float64 => {
+            let (values, valid) = cells.typed(bad, 0.0, cells::float64);
+            Arc::new(Float64Array::new(values.into(), valid))
+        }
+        ColumnType::Decimal(precision, scale) => {
+            let (values, valid) = cells.typed(bad, 0, |cell| cells::decimal(cell, precision, scale));
+            let array = Decimal128Array::new(values.into(), valid);
+            Arc::new(array.with_data_type(arrow_type(column.kind)))
+        }
+        ColumnType::Bool => {
+            let (values, valid) = cells.typed(bad, false, cells::boolean);
+            Arc::new(BooleanArray::new(values.into(), valid))
+        }
+        ColumnType::Date => {
+            let (values, valid) = cells.typed(bad, 0, |cell| cells::date(cell, &column.formats));
+            Arc::new(Date32Array::new(values.into(), valid))
+        }
+        ColumnType::Timestamp => {
+            let (values, valid) = cells.typed(bad, 0, |cell| cells::timestamp(cell, &column.formats));
+            let array = TimestampMicrosecondArray::new(values.into(), valid);
+            let DataType::Timestamp(_, zone) = arrow_type(column.kind) else { return Arc::new(array) };
+            Arc::new(array.with_timezone_opt(zone))
+        }
+    }
+}
+
+struct Cells<'a> {
+    i: usize,
+    column: &'a Column,
+    nulls: &'a Nulls,
+    spans: &'a [Span],
+    bytes: &'a [u8],
+}
+
+impl Cells<'_> {
+    /// The cell's bytes; none if it has no value. A quoted empty cell is an empty text, and no value of any other type.
+    fn value(&self, span: Span) -> Option<&[u8]> {
+        let mut cell = span.bytes(self.bytes);
+        if self.nulls.trim && !span.is_quoted() {
+            cell = cell.trim_ascii();
+        }
+        if cell.is_empty() {
+            return (span.is_quoted() && self.column.kind == ColumnType::String).then_some(cell);
+        }
+        if !self.nulls.words.is_empty() && !span.is_quoted() && self.nulls.words.iter().any(|word| word == cell) {
+            return None;
+        }
+        Some(cell)
+    }
+
+    fn missing(&self, record: usize, bad: &mut BadRows) {
+        if self.column.required {
+            bad.add(record, Some(self.i), Reason::Required, || "the cell is empty, and the column is required".to_owned());
+        }
+    }
+
+    fn typed<T: Copy>(&self, bad: &mut BadRows, nothing: T, parse: impl Fn(&[u8]) -> Option<T>) -> (Vec<T>, Option<NullBuffer>) {
+        let mut values = Vec::with_capacity(self.spans.len());
+        let mut null_at = Vec::new();
+        for (record, span) in self.spans.iter().enumerate() {
+            let parsed = match self.value(*span) {
+                Some(cell) => {
+                    let parsed = parse(cell);
+                    if parsed.is_none() {
+                        bad.add(record, Some(self.i), Reason::Type, || cells::complaint(self.column, cell));
+                    }
+                    parsed
+                }
+                None => {
+                    self.missing(record, bad);
+                    None
+                }
+            };
+            if parsed.is_none() {
+                null_at.push(record);
+            }
+            values.push(parsed.unwrap_or(nothing));
+        }
+        let valid = (!null_at.is_empty()).then(|| {
+            let mut valid = vec![true; values.len()];
+            for record in null_at {
+                valid[record] = false;
+            }
+            NullBuffer::from(valid)
+        });
+        (values, valid)
+    }
+}
+
+fn strings(cells: &Cells<'_>, bad: &mut BadRows) -> ArrayRef {
+    let mut out = StringBuilder::with_capacity(cells.spans.len(), cells.spans.len() * 12);
+    let quote = [cells.nulls.quote];
+    for (record, span) in cells.spans.iter().enumerate() {
+        match cells.value(*span).map(std::str::from_utf8) {
+            Some(Ok(text)) if span.is_escaped() => {
+                let quote = std::str::from_utf8(&quote).unwrap_or("\"");
+                out.append_value(text.replace(&quote.repeat(2), quote));
+            }
+            Some(Ok(text)) => out.append_value(text),
+            // The row is among the bad ones already: it was looked at as a whole.
+            Some(Err(_)) => out.append_null(),
+            None => {
+                cells.missing(record, bad);
+                out.append_null();
+            }
+        }
+    }
+    Arc::new(out.finish())
+}

@@ -1,0 +1,141 @@
+//! Bytes to typed rows: parallel, streaming, bad rows aside.
+//!
+//! [`SourceRows`] hands out batches in file order while the file is being read, and afterwards says what it found. What
+//! it accepts and rejects does not depend on the number of threads (INV-3).
+
+mod blocks;
+mod bytes;
+mod cells;
+mod columns;
+mod csv;
+mod jsonl;
+mod parquet;
+mod reject;
+mod sniff;
+mod spans;
+mod text;
+
+pub use sniff::{Guess, guess};
+
+use crate::error::{EngineError, Result};
+use arrow::{array::RecordBatch, datatypes::SchemaRef};
+use reject::Rejects;
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
+use tidegate_core::{
+    SourceReceipt,
+    pipeline::{Format, Pipeline},
+    quarantine::Rejected,
+    seam::{Parsed, SourceInput},
+};
+
+/// Everything a parser needs to know about its source.
+pub(crate) struct Spec {
+    pub(crate) name: String,
+    pub(crate) source: tidegate_core::pipeline::Source,
+    pub(crate) schema: SchemaRef,
+    pub(crate) checks: Vec<crate::check::RowCheck>,
+    /// Declared columns that are part of the table's key: a row's identity.
+    pub(crate) identity: Vec<usize>,
+    /// Identities that are open in quarantine.
+    pub(crate) open: BTreeSet<String>,
+    pub(crate) most_rejected: u64,
+    pub(crate) threads: usize,
+    pub(crate) location: Box<dyn Fn(&[&str]) -> Option<tidegate_core::Location> + Send + Sync>,
+}
+
+/// The rows of a source.
+pub struct SourceRows {
+    spec: Arc<Spec>,
+    parts: std::vec::IntoIter<(String, PathBuf)>,
+    several: bool,
+    current: Option<Box<dyn PartRows>>,
+    rejects: Rejects,
+    report: Parsed,
+}
+
+/// The rows of one file.
+trait PartRows: Send {
+    /// The next batch of good rows; the bad ones go to `rejects`.
+    fn next(&mut self, rejects: &mut Rejects, report: &mut Parsed) -> Result<Option<RecordBatch>>;
+}
+
+impl SourceRows {
+    /// Opens a source of `pipeline`. Nothing is read yet.
+    pub fn open(pipeline: &Pipeline, input: &SourceInput, threads: usize) -> Result<Self> {
+        let source = pipeline.file.sources.get(&input.name).ok_or_else(|| EngineError::Bug(format!("no source `{}`", input.name)))?;
+        let schema = crate::schema::source_schema(source);
+        let identity = pipeline.file.table.key.iter().filter_map(|key| source.columns.get_index_of(key)).collect();
+        let checks = crate::check::row_checks(pipeline, &input.name, &schema)?;
+        let (locations, path, name) = (pipeline.locations.clone(), pipeline.path.clone(), input.name.clone());
+        let spec = Spec {
+            name: input.name.clone(),
+            source: source.clone(),
+            schema,
+            checks,
+            identity,
+            open: input.open.clone(),
+            most_rejected: pipeline.file.limits.max_quarantine,
+            threads,
+            location: Box::new(move |column| {
+                let mut at = vec!["sources", name.as_str(), "columns"];
+                at.extend(column);
+                locations.nearest(&at).map(|(line, column)| tidegate_core::Location { file: path.clone(), line, column })
+            }),
+        };
+        let rejects = Rejects::new(&input.name, spec.most_rejected);
+        let several = input.parts.len() > 1;
+        let parts = input.parts.clone().into_iter();
+        Ok(Self { spec: Arc::new(spec), parts, several, current: None, rejects, report: Parsed::default() })
+    }
+
+    /// The schema of the batches.
+    pub fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.spec.schema)
+    }
+
+    /// What was found, once all batches are out.
+    pub fn finish(self) -> (Parsed, Vec<Rejected>) {
+        (self.report, self.rejects.rows)
+    }
+
+    fn advance(&mut self) -> Result<Option<RecordBatch>> {
+        loop {
+            if let Some(part) = &mut self.current {
+                match part.next(&mut self.rejects, &mut self.report)? {
+                    Some(batch) => {
+                        if batch.num_rows() > 0 {
+                            return Ok(Some(batch));
+                        }
+                        continue;
+                    }
+                    None => self.current = None,
+                }
+            }
+            let Some((name, path)) = self.parts.next() else { return Ok(None) };
+            self.rejects.part = self.several.then_some(name);
+            self.current = Some(match self.spec.source.format {
+                Format::Csv => text::open_csv(&self.spec, &path, &mut self.report)?,
+                Format::Jsonl => text::open_jsonl(&self.spec, &path, &mut self.report)?,
+                Format::Parquet => parquet::open(&self.spec, &path, &mut self.report)?,
+            });
+        }
+    }
+}
+
+impl Iterator for SourceRows {
+    type Item = Result<RecordBatch>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.advance().transpose()
+    }
+}
+
+/// Adds to what was read and accepted.
+fn count(receipt: &mut SourceReceipt, read: u64, accepted: u64) {
+    receipt.read += read;
+    receipt.accepted += accepted;
+    receipt.rejected += read - accepted;
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,258 @@
+//! What a run would do: parse, transform, dedupe, diff, check. Only the changeset file is written.
+
+use crate::{
+    changeset::{ChangesetWriter, Stamp},
+    delta::CurrentTable,
+    diff::{self, Deduped, Rules},
+    error::{EngineError, Result},
+    order::{self, Order, OrderProbe},
+    parse::SourceRows,
+    schema, sql,
+    staged::{Batches, Staged, Stager},
+    table_checks,
+};
+use arrow::{
+    array::RecordBatch,
+    compute::{CastOptions, cast_with_options},
+    datatypes::SchemaRef,
+};
+use datafusion::prelude::SessionContext;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+};
+use tidegate_core::{
+    Counts, Stage, fault,
+    pipeline::{Mode, Pipeline},
+    quarantine::Rejected,
+    seam::{Parsed, Prepared, Progress, Work},
+};
+use tokio::runtime::Handle;
+
+/// Everything one preparation needs.
+struct Preparation<'a> {
+    work: &'a Work,
+    pipeline: &'a Pipeline,
+    handle: Handle,
+    threads: usize,
+    context: SessionContext,
+    /// Bytes a staged set of rows may take in memory.
+    budget: usize,
+}
+
+/// Runs on a blocking thread; `handle` drives the query engine.
+pub(crate) fn prepare(work: &Work, handle: Handle, threads: usize) -> Result<Prepared> {
+    let pipeline = &work.pipeline;
+    let memory = pipeline.file.limits.memory.0;
+    let context = sql::context(memory / 2, &work.scratch, threads)?;
+    let budget = usize::try_from(memory / 8).unwrap_or(usize::MAX);
+    let preparation = Preparation { work, pipeline, handle, threads, context, budget };
+    preparation.run()
+}
+
+/// The rows that came out of the transform, and what the sources held.
+struct Produced {
+    staged: Staged,
+    probe: OrderProbe,
+    sources: BTreeMap<String, Parsed>,
+    rejected: Vec<Rejected>,
+}
+
+impl Preparation<'_> {
+    fn run(&self) -> Result<Prepared> {
+        let table = &self.pipeline.file.table;
+        let current = self.handle.block_on(CurrentTable::open(&self.work.table))?;
+        fault::point("prepare.begin");
+        let produced = match &self.pipeline.transform {
+            None => self.parse_straight(&current)?,
+            Some(_) => self.parse_and_transform(&current)?,
+        };
+        let table_schema = produced.staged.schema();
+        let key = self.key(&table_schema)?;
+        let order = match current.order() {
+            Some(names) => Order::by_names(&table_schema, names)?,
+            None => key.clone(),
+        };
+        // The order the rows have, or else the table's: then they are sorted.
+        let (order, rows) = match produced.probe.found() {
+            Some(found) => (found, produced.staged.read()?),
+            None => (order.clone(), order::sort(&self.context, &produced.staged, &order, &self.handle)?),
+        };
+        fault::point("prepare.transformed");
+
+        let masked = masked_columns(self.pipeline);
+        let stamp = Stamp { run: self.work.run, published_at: self.work.published_at, committed_at: self.work.committed_at };
+        let mut writer = ChangesetWriter::new(&self.work.changeset, Arc::clone(&table_schema), key.clone(), order.clone(), stamp, masked.clone());
+        for batch in produced.staged.read()? {
+            writer.restated.observe_produced(&batch?);
+        }
+        let most = self.pipeline.file.limits.max_quarantine;
+        let found = Arc::new(Mutex::new(Deduped::default()));
+        // Without a key, an append-only table takes every row for a new one.
+        let unkeyed_append = table.mode == Mode::Append && table.key.is_empty();
+        let rows = if unkeyed_append {
+            rows
+        } else {
+            diff::dedupe(rows, &table.name, key.clone(), most, self.work.open.clone(), !masked.is_empty(), Arc::clone(&found))
+        };
+        let withheld: BTreeSet<String> = if self.withholds(&table_schema) { produced.rejected.iter().map(|row| row.identity.clone()).collect() } else { BTreeSet::new() };
+        let rules = Rules { table: &table.name, mode: table.mode, order: &order, withheld: &withheld, key: &key, most_rejected: most };
+        let progress = self.work.progress.as_ref();
+        let rows = watched(rows, progress_of(&self.work.progress), Stage::Diff, table.name.clone(), Some(produced.staged.rows()));
+        let before = if unkeyed_append { Box::new(std::iter::empty()) as Batches } else { current.read(&table_schema)? };
+        let diffed = diff::diff(&rules, before, rows, &mut writer)?;
+        let changeset = writer.finish(relative(&self.work.changeset))?;
+        progress.advance(Stage::Diff, &table.name, produced.staged.rows(), Some(produced.staged.rows()));
+        fault::point("prepare.diffed");
+
+        let found = std::mem::take(&mut *found.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut rejected = produced.rejected;
+        let mut table_rejected = found.rejected;
+        table_rejected.extend(diffed.conflicts);
+        table_rejected.sort_by(|a, b| a.identity.cmp(&b.identity).then_with(|| a.raw.cmp(&b.raw)));
+        let rejected_count = table_rejected.len() as u64;
+        rejected.extend(table_rejected);
+        let (rows_before, kept) = if unkeyed_append { (current.rows(), current.rows()) } else { (diffed.rows_before, diffed.kept) };
+        if rows_before != current.rows() {
+            return Err(EngineError::Bug(format!("the table has {} rows by its log, and {rows_before} were read", current.rows())));
+        }
+        let counts = Counts {
+            new: diffed.new,
+            updated: diffed.updated,
+            removed: diffed.removed,
+            unchanged: diffed.unchanged,
+            duplicate: found.duplicate,
+            rejected: rejected_count,
+            kept,
+        };
+        let violations = self.handle.block_on(table_checks::run(self.pipeline, &self.context, &current, &table_schema, &key, changeset.is_some().then_some(self.work.changeset.as_path())))?;
+        Ok(Prepared {
+            sources: produced.sources,
+            rejected,
+            healed: found.healed,
+            produced: produced.staged.rows(),
+            counts,
+            rows_before,
+            rows_after: rows_before + counts.new - counts.removed,
+            violations,
+            changeset,
+            restatement: writer.restated.report(),
+            sample: std::mem::take(&mut writer.sample),
+        })
+    }
+
+    /// The key as declared; without one, all columns.
+    fn key(&self, schema: &SchemaRef) -> Result<Order> {
+        match self.pipeline.file.table.key.as_slice() {
+            [] => Ok(Order { columns: (0..schema.fields().len()).collect() }),
+            names => Order::by_names(schema, names),
+        }
+    }
+
+    /// Whether a rejected source row can be told to stand for a row of the table: the source has the whole key.
+    fn withholds(&self, _: &SchemaRef) -> bool {
+        let table = &self.pipeline.file.table;
+        table.mode == Mode::Mirror && !table.key.is_empty() && self.pipeline.file.sources.values().all(|source| table.key.iter().all(|key| source.columns.contains_key(key)))
+    }
+
+    fn probe(&self, current: &CurrentTable, schema: &SchemaRef) -> Result<OrderProbe> {
+        Ok(match current.order() {
+            Some(names) => OrderProbe::one(Order::by_names(schema, names)?),
+            None => OrderProbe::any(&self.key(schema)?),
+        })
+    }
+
+    /// One source, no SQL: its rows are the table's rows.
+    fn parse_straight(&self, current: &CurrentTable) -> Result<Produced> {
+        let input = self.work.sources.first().ok_or_else(|| EngineError::Bug("a run without sources".to_owned()))?;
+        let mut rows = SourceRows::open(self.pipeline, input, self.threads)?;
+        let schema = schema::table_schema(&rows.schema(), &self.pipeline.file.table.key)?;
+        let mut probe = self.probe(current, &schema)?;
+        let mut stager = Stager::new(Arc::clone(&schema), self.work.scratch.join("produced.arrow"), self.budget);
+        let mut done = 0;
+        for batch in rows.by_ref() {
+            let batch = batch?;
+            probe.observe(&batch)?;
+            done += batch.num_rows() as u64;
+            self.work.progress.advance(Stage::Parse, &input.name, done, None);
+            stager.push(batch)?;
+        }
+        let (parsed, rejected) = rows.finish();
+        fault::point("prepare.parsed");
+        Ok(Produced { staged: stager.finish()?, probe, sources: BTreeMap::from([(input.name.clone(), parsed)]), rejected })
+    }
+
+    fn parse_and_transform(&self, current: &CurrentTable) -> Result<Produced> {
+        let mut sources = BTreeMap::new();
+        let mut rejected = Vec::new();
+        let share = self.budget / self.work.sources.len().max(1);
+        for input in &self.work.sources {
+            let mut rows = SourceRows::open(self.pipeline, input, self.threads)?;
+            let mut stager = Stager::new(rows.schema(), self.work.scratch.join(format!("source-{}.arrow", input.name)), share);
+            let mut done = 0;
+            for batch in rows.by_ref() {
+                let batch = batch?;
+                done += batch.num_rows() as u64;
+                self.work.progress.advance(Stage::Parse, &input.name, done, None);
+                stager.push(batch)?;
+            }
+            let (parsed, bad) = rows.finish();
+            sources.insert(input.name.clone(), parsed);
+            rejected.extend(bad);
+            self.context.register_table(datafusion::common::TableReference::bare(input.name.clone()), stager.finish()?.table()?)?;
+        }
+        fault::point("prepare.parsed");
+        let text = self.pipeline.transform.clone().ok_or_else(|| EngineError::Bug("a transform without SQL".to_owned()))?;
+        let frame = self.handle.block_on(sql::query(&self.context, &text))?;
+        let produced = frame.schema().as_arrow().clone();
+        let schema = schema::table_schema(&produced, &self.pipeline.file.table.key)?;
+        let mut probe = self.probe(current, &schema)?;
+        let mut stager = Stager::new(Arc::clone(&schema), self.work.scratch.join("produced.arrow"), self.budget);
+        let for_errors = text.clone();
+        let stream = self.handle.block_on(frame.execute_stream()).map_err(|error| sql::run_error(error, &text))?;
+        for batch in order::blocking(stream, Arc::new(produced), self.handle.clone(), move |error| sql::run_error(error, &for_errors)) {
+            let batch = conform(&batch?, &schema)?;
+            probe.observe(&batch)?;
+            self.work.progress.advance(Stage::Transform, &self.pipeline.file.table.name, batch.num_rows() as u64, None);
+            stager.push(batch)?;
+        }
+        Ok(Produced { staged: stager.finish()?, probe, sources, rejected })
+    }
+}
+
+fn progress_of(progress: &Arc<dyn Progress>) -> Arc<dyn Progress> {
+    Arc::clone(progress)
+}
+
+fn watched(rows: Batches, progress: Arc<dyn Progress>, stage: Stage, what: String, total: Option<u64>) -> Batches {
+    let mut done = 0;
+    Box::new(rows.inspect(move |batch| {
+        if let Ok(batch) = batch {
+            done += batch.num_rows() as u64;
+            progress.advance(stage, &what, done, total);
+        }
+    }))
+}
+
+/// Gives a batch the table's types. A value that does not fit (an unsigned number beyond int64) is an error, not a null.
+pub(crate) fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
+    let strict = CastOptions { safe: false, ..CastOptions::default() };
+    let cast = |(column, field): (&arrow::array::ArrayRef, &Arc<arrow::datatypes::Field>)| {
+        if column.data_type() == field.data_type() { Ok(Arc::clone(column)) } else { cast_with_options(column, field.data_type(), &strict) }
+    };
+    let columns = batch.columns().iter().zip(schema.fields()).map(cast).collect::<Result<_, _>>()?;
+    Ok(RecordBatch::try_new(Arc::clone(schema), columns)?)
+}
+
+/// Columns of the table whose name is that of a sensitive column of a source.
+pub(crate) fn masked_columns(pipeline: &Pipeline) -> Vec<String> {
+    let sensitive = pipeline.file.sources.values().flat_map(|source| source.columns.iter()).filter(|(_, column)| column.sensitive);
+    sensitive.map(|(name, _)| name.clone()).collect()
+}
+
+/// The changeset as the ledger calls it: its folder and name.
+fn relative(path: &Path) -> String {
+    let parts: Vec<String> = path.components().rev().take(3).map(|part| part.as_os_str().to_string_lossy().into_owned()).collect();
+    parts.into_iter().rev().collect::<Vec<_>>().join("/")
+}

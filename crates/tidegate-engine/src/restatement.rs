@@ -1,0 +1,125 @@
+//! How far back a publication restates, and by how much.
+
+use crate::{error::Result, order::Order, rows};
+use arrow::{
+    array::{Array, AsArray, RecordBatch},
+    compute::{cast, kernels::cmp::distinct},
+    datatypes::{DataType, Date32Type, Float64Type, Schema},
+};
+use std::cmp::Ordering;
+use tidegate_core::changes::{ColumnShift, Restatement};
+
+/// Collects while a changeset is written.
+pub(crate) struct Restated {
+    /// The first date column of the key, or its first column.
+    by: Option<usize>,
+    is_date: bool,
+    key: Vec<usize>,
+    rows: u64,
+    oldest: Option<(i32, String)>,
+    newest: Option<(i32, String)>,
+    /// The newest day seen anywhere in the table, for `days_back`.
+    pub(crate) newest_day: Option<i32>,
+    columns: Vec<ColumnShift>,
+}
+
+impl Restated {
+    pub(crate) fn new(table: &Schema, key: &Order) -> Self {
+        let date = key.columns.iter().copied().find(|i| *table.field(*i).data_type() == DataType::Date32);
+        let columns = table.fields().iter().enumerate().filter(|(i, _)| !key.columns.contains(i));
+        let shift = |(_, field): (usize, &std::sync::Arc<arrow::datatypes::Field>)| ColumnShift { column: field.name().clone(), rows: 0, net: None, largest: None };
+        Self {
+            by: date.or(key.columns.first().copied()),
+            is_date: date.is_some(),
+            key: key.columns.clone(),
+            rows: 0,
+            oldest: None,
+            newest: None,
+            newest_day: None,
+            columns: columns.map(shift).collect(),
+        }
+    }
+
+    /// Looks at the produced rows for the newest day.
+    pub(crate) fn observe_produced(&mut self, batch: &RecordBatch) {
+        if let (Some(by), true) = (self.by, self.is_date)
+            && let Some(day) = arrow::compute::max(batch.column(by).as_primitive::<Date32Type>())
+        {
+            self.newest_day = self.newest_day.max(Some(day));
+        }
+    }
+
+    /// Looks at a batch of the changeset.
+    pub(crate) fn observe(&mut self, batch: &RecordBatch) -> Result<()> {
+        let Some(ops) = batch.column_by_name("_op") else { return Ok(()) };
+        let ops = ops.as_string::<i32>();
+        let past: Vec<usize> = (0..batch.num_rows()).filter(|row| ops.value(*row) != "insert").collect();
+        if past.is_empty() {
+            return Ok(());
+        }
+        self.rows += past.len() as u64;
+        if let Some(by) = self.by {
+            let array = batch.column(by);
+            for row in &past {
+                self.touch(array.as_ref(), *row);
+            }
+        }
+        self.shifts(batch)
+    }
+
+    fn touch(&mut self, array: &dyn Array, row: usize) {
+        if self.is_date {
+            let day = array.as_primitive::<Date32Type>().value(row);
+            if self.oldest.as_ref().is_none_or(|(oldest, _)| day < *oldest) {
+                self.oldest = Some((day, rows::text(array, row)));
+            }
+            if self.newest.as_ref().is_none_or(|(newest, _)| day > *newest) {
+                self.newest = Some((day, rows::text(array, row)));
+            }
+            return;
+        }
+        let text = rows::text(array, row);
+        if self.oldest.as_ref().is_none_or(|(_, oldest)| text.cmp(oldest) == Ordering::Less) {
+            self.oldest = Some((0, text.clone()));
+        }
+        if self.newest.as_ref().is_none_or(|(_, newest)| text.cmp(newest) == Ordering::Greater) {
+            self.newest = Some((0, text));
+        }
+    }
+
+    fn shifts(&mut self, batch: &RecordBatch) -> Result<()> {
+        let Some(before) = batch.column_by_name("_before") else { return Ok(()) };
+        let before = before.as_struct();
+        for (shift, (i, old)) in self.columns.iter_mut().zip((0..).filter(|i| !self.key.contains(i)).zip(before.columns())) {
+            let new = batch.column(i);
+            let differs = distinct(old, new)?;
+            let rows: Vec<usize> = differs.values().set_indices().filter(|row| before.is_valid(*row)).collect();
+            if rows.is_empty() {
+                continue;
+            }
+            shift.rows += rows.len() as u64;
+            if !(new.data_type().is_numeric()) {
+                continue;
+            }
+            let (old, new) = (cast(old, &DataType::Float64)?, cast(new, &DataType::Float64)?);
+            let (old, new) = (old.as_primitive::<Float64Type>(), new.as_primitive::<Float64Type>());
+            for row in rows.into_iter().filter(|row| old.is_valid(*row) && new.is_valid(*row)) {
+                let by = new.value(row) - old.value(row);
+                shift.net = Some(shift.net.unwrap_or(0.0) + by);
+                shift.largest = Some(shift.largest.unwrap_or(0.0).max(by.abs()));
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn report(&self) -> Restatement {
+        let oldest_day = self.oldest.as_ref().map(|(day, _)| *day).filter(|_| self.is_date);
+        Restatement {
+            rows: self.rows,
+            oldest: self.oldest.as_ref().map(|(_, text)| text.clone()),
+            newest: self.newest.as_ref().map(|(_, text)| text.clone()),
+            days_back: self.newest_day.zip(oldest_day).map(|(newest, oldest)| i64::from(newest) - i64::from(oldest)),
+            columns: self.columns.iter().filter(|shift| shift.rows > 0).cloned().collect(),
+        }
+    }
+}
