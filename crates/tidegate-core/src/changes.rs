@@ -78,16 +78,16 @@ pub struct Restatement {
     /// Rows of the past that were changed or withdrawn.
     pub rows: u64,
     /// The oldest and newest key touched, as text, by the first date column of the key if there is one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub oldest: Option<String>,
     /// See `oldest`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub newest: Option<String>,
     /// Days between the oldest restated day and the newest day in the table.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub days_back: Option<i64>,
     /// Per numeric column, what the updates did to it.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     pub columns: Vec<ColumnShift>,
 }
 

@@ -49,16 +49,16 @@ pub struct Failure {
     /// What went wrong, in one line, without a full stop.
     pub message: String,
     /// Where in the user's files, if it is to be found there.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub location: Option<Location>,
     /// Facts that help, as `label: value` (`got: date, cases`).
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     pub details: Vec<(String, String)>,
     /// The causes, outermost first.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     pub causes: Vec<String>,
     /// Ways out, each a full sentence fragment that can follow `hint:`.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     pub hints: Vec<String>,
 }
 

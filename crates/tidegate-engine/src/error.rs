@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use tidegate_core::{Code, Failure, Location};
 
 /// Result of the data plane.
-pub type Result<T, E = EngineError> = std::result::Result<T, E>;
+pub(crate) type Result<T, E = EngineError> = std::result::Result<T, E>;
 
 /// An error of the data plane. `Display` says what; the cause is the source.
 #[derive(Debug, thiserror::Error)]
@@ -120,7 +120,7 @@ impl From<EngineError> for Failure {
             }
             EngineError::Memory { .. } => failure = failure.hint("raise `limits: { memory: … }` in the pipeline file"),
             EngineError::TypeChanged { .. } => {
-                failure = failure.hint("cast it to the old type in the SQL, or start the table anew: `tidegate rebuild PIPELINE --from-raw`");
+                failure = failure.hint("cast it to the old type in the SQL, or give the table another name and load it anew");
             }
             EngineError::TooManyRejected { .. } => {
                 failure = failure.hint("the column types may not fit this file; or raise `limits: { max_quarantine: … }`");

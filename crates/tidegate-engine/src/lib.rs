@@ -9,15 +9,18 @@ mod order;
 mod parquet_file;
 mod parse;
 mod prepare;
+mod query;
 mod restatement;
 mod rows;
 mod schema;
 mod sql;
 mod staged;
 mod table_checks;
+mod validate_sql;
 
 pub use delta::DeltaDestination;
 pub use error::EngineError;
+pub use query::{Answer, Statement, Tables};
 pub use parse::{Guess, SourceRows, guess};
 
 use async_trait::async_trait;
@@ -53,4 +56,11 @@ impl DataPlane for Engine {
         let prepared = prepared.map_err(|error| EngineError::Bug(format!("the preparation panicked: {error}")))?;
         Ok(prepared?)
     }
+}
+
+/// Checks the SQL of a pipeline without any data: the transform against empty sources, and every row check.
+///
+/// Gives all errors found, and the columns the table would have.
+pub async fn validate(pipeline: &tidegate_core::pipeline::Pipeline, scratch: &std::path::Path) -> Result<Vec<(String, String)>, Vec<Failure>> {
+    validate_sql::validate(pipeline, scratch).await
 }

@@ -96,7 +96,7 @@ impl Preparation<'_> {
         } else {
             diff::dedupe(rows, &table.name, key.clone(), most, self.work.open.clone(), !masked.is_empty(), Arc::clone(&found))
         };
-        let withheld: BTreeSet<String> = if self.withholds(&table_schema) { produced.rejected.iter().map(|row| row.identity.clone()).collect() } else { BTreeSet::new() };
+        let withheld = self.withheld(&produced.rejected);
         let rules = Rules { table: &table.name, mode: table.mode, order: &order, withheld: &withheld, key: &key, most_rejected: most };
         let progress = self.work.progress.as_ref();
         let rows = watched(rows, progress_of(&self.work.progress), Stage::Diff, table.name.clone(), Some(produced.staged.rows()));
@@ -150,10 +150,18 @@ impl Preparation<'_> {
         }
     }
 
-    /// Whether a rejected source row can be told to stand for a row of the table: the source has the whole key.
-    fn withholds(&self, _: &SchemaRef) -> bool {
+    /// Keys of table rows whose source row is in quarantine: they stay as they are. A source row stands for a row of the
+    /// table if it is identified by the table's key.
+    fn withheld(&self, rejected: &[Rejected]) -> BTreeSet<String> {
         let table = &self.pipeline.file.table;
-        table.mode == Mode::Mirror && !table.key.is_empty() && self.pipeline.file.sources.values().all(|source| table.key.iter().all(|key| source.columns.contains_key(key)))
+        let stands_for = |row: &&Rejected| {
+            let source = self.pipeline.file.sources.get(&row.source);
+            source.is_some_and(|source| source.identity(&table.key) == table.key.iter().map(String::as_str).collect::<Vec<_>>())
+        };
+        if table.mode != Mode::Mirror || table.key.is_empty() {
+            return BTreeSet::new();
+        }
+        rejected.iter().filter(stands_for).map(|row| row.identity.clone()).collect()
     }
 
     fn probe(&self, current: &CurrentTable, schema: &SchemaRef) -> Result<OrderProbe> {

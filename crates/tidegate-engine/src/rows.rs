@@ -8,7 +8,7 @@ use arrow::{
 use serde_json::{Map, Value, json};
 
 /// A value as JSON. Dates and timestamps are text in ISO 8601, decimals are text so that no digit is lost.
-pub fn value(array: &dyn Array, row: usize) -> Value {
+pub(crate) fn value(array: &dyn Array, row: usize) -> Value {
     if array.is_null(row) {
         return Value::Null;
     }
@@ -26,7 +26,7 @@ pub fn value(array: &dyn Array, row: usize) -> Value {
 }
 
 /// A value as text; nothing for null.
-pub fn text(array: &dyn Array, row: usize) -> String {
+pub(crate) fn text(array: &dyn Array, row: usize) -> String {
     if array.is_null(row) {
         return String::new();
     }
@@ -45,7 +45,7 @@ pub fn text(array: &dyn Array, row: usize) -> String {
 }
 
 /// A row as a JSON object, in the order of the columns.
-pub fn object(batch: &RecordBatch, row: usize) -> Map<String, Value> {
+pub(crate) fn object(batch: &RecordBatch, row: usize) -> Map<String, Value> {
     let schema = batch.schema();
     schema.fields().iter().enumerate().map(|(i, field)| (field.name().clone(), value(batch.column(i), row))).collect()
 }

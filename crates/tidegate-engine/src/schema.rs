@@ -6,10 +6,10 @@ use std::sync::Arc;
 use tidegate_core::pipeline::{Column, ColumnType, Source};
 
 /// The time zone of every timestamp; Delta Lake accepts this spelling only.
-pub const UTC: &str = "UTC";
+pub(crate) const UTC: &str = "UTC";
 
 /// The Arrow type of a column type.
-pub fn arrow_type(kind: ColumnType) -> DataType {
+pub(crate) fn arrow_type(kind: ColumnType) -> DataType {
     match kind {
         ColumnType::String => DataType::Utf8,
         ColumnType::Int64 => DataType::Int64,
@@ -22,12 +22,12 @@ pub fn arrow_type(kind: ColumnType) -> DataType {
 }
 
 /// Microseconds in UTC.
-pub fn timestamp() -> DataType {
+pub(crate) fn timestamp() -> DataType {
     DataType::Timestamp(TimeUnit::Microsecond, Some(UTC.into()))
 }
 
 /// The schema of a source: its declared columns in their order, all nullable.
-pub fn source_schema(source: &Source) -> SchemaRef {
+pub(crate) fn source_schema(source: &Source) -> SchemaRef {
     let field = |(name, column): (&String, &Column)| Field::new(name, arrow_type(column.kind), true);
     Arc::new(Schema::new(source.columns.iter().map(field).collect::<Fields>()))
 }
@@ -37,7 +37,7 @@ pub fn source_schema(source: &Source) -> SchemaRef {
 ///
 /// Integers become int64, floats float64, text Utf8, timestamps microseconds in UTC (a timestamp without zone is taken
 /// as UTC). Nested types are refused.
-pub fn table_schema(produced: &Schema, key: &[String]) -> Result<SchemaRef> {
+pub(crate) fn table_schema(produced: &Schema, key: &[String]) -> Result<SchemaRef> {
     let mut fields: Vec<Field> = Vec::with_capacity(produced.fields().len());
     for field in produced.fields() {
         let name = field.name();
@@ -78,7 +78,7 @@ fn canonical(name: &str, from: &DataType) -> Result<DataType> {
 }
 
 /// The name a type has for people, as in the pipeline file.
-pub fn type_name(kind: &DataType) -> String {
+pub(crate) fn type_name(kind: &DataType) -> String {
     match kind {
         DataType::Utf8 => "string".to_owned(),
         DataType::Int64 => "int64".to_owned(),

@@ -1,1 +1,139 @@
-//! tidegate-runtime
+//! The conductor: ledger, raw store, run executor, recovery, outbox. It knows no SQL engine and no protocol.
+//!
+//! A run of a pipeline:
+//!
+//! 1. what an earlier process left unfinished is finished or repeated ([`recover`], INV-5);
+//! 2. every source is asked for its publication ([`extract`]); if none has a new one, nothing is written at all;
+//! 3. the data plane works out what would change ([`execute`]);
+//! 4. one transaction of the ledger makes it so ([`commit`], INV-2);
+//! 5. destinations apply the changeset and people are told ([`follow`]), each at its own pace.
+
+mod commit;
+mod decide;
+mod error;
+mod execute;
+mod extract;
+mod follow;
+mod home;
+pub mod ledger;
+pub mod raw;
+mod recover;
+mod retention;
+
+pub use error::StateError;
+pub use extract::Publication;
+pub use home::{Home, PipelineLock};
+pub use ledger::{
+    Ledger,
+    runs::{Report, Run},
+};
+
+use error::Result;
+use jiff::Timestamp;
+use std::{path::Path, sync::Arc};
+use tidegate_core::{
+    Failure, Receipt,
+    pipeline::Pipeline,
+    seam::{DataPlane, Destination, Destinations, Outside, Progress},
+};
+
+/// Tells the time. Tests give a fixed one.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// Everything a run needs.
+pub struct Conductor {
+    /// The home folder.
+    pub home: Home,
+    /// The ledger in it.
+    pub ledger: Ledger,
+    /// Parses, transforms, diffs.
+    pub plane: Arc<dyn DataPlane>,
+    /// Sources and notifiers.
+    pub outside: Arc<dyn Outside>,
+    /// Where tables are published.
+    pub destinations: Arc<dyn Destinations>,
+    /// Tells the time.
+    pub clock: Clock,
+    /// Where this runs, for filter policies (`prod`, `test`, …).
+    pub environment: String,
+    /// Told about progress.
+    pub progress: Arc<dyn Progress>,
+}
+
+/// A run that ended, and what went wrong after it was decided.
+#[derive(Debug, Clone)]
+pub struct Ended {
+    /// Its receipt.
+    pub receipt: Receipt,
+    /// What else is known.
+    pub report: Report,
+    /// Destinations that did not take the changes, notifications that did not go out. They are tried again.
+    pub after: Vec<Failure>,
+}
+
+/// How a run is to be made.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RunOptions {
+    /// Read the publications again even if neither they nor the definition changed.
+    pub again: bool,
+}
+
+impl Conductor {
+    fn now(&self) -> Timestamp {
+        (self.clock)()
+    }
+
+    fn destinations(&self, pipeline: &Pipeline) -> Vec<Box<dyn Destination>> {
+        self.destinations.open(pipeline, &self.home.table(pipeline.table()), &self.home.history(pipeline.table()))
+    }
+
+    /// Runs a pipeline: what is left over first, then what is new. The last of the ended runs is the newest.
+    pub async fn run(&self, pipeline: &Arc<Pipeline>, options: RunOptions) -> Result<Vec<Ended>> {
+        let _lock = self.home.lock(pipeline.name())?;
+        let (mut ended, go_on) = self.recover(pipeline).await?;
+        if !go_on {
+            return Ok(ended);
+        }
+        ended.push(self.run_new(pipeline, options).await?);
+        self.prune(pipeline).await;
+        Ok(ended)
+    }
+
+    /// Runs a pipeline once for each of `publications` of a source, in their order, as if they had come one after another.
+    pub async fn backfill(&self, pipeline: &Arc<Pipeline>, source: &str, publications: &[Publication<'_>], tell: &mut dyn FnMut(&Ended)) -> Result<()> {
+        let _lock = self.home.lock(pipeline.name())?;
+        let (ended, _) = self.recover(pipeline).await?;
+        ended.iter().for_each(&mut *tell);
+        for publication in publications {
+            let run = self.extract_given(pipeline, source, publication).await?;
+            tell(&self.execute(pipeline, run).await?);
+        }
+        Ok(())
+    }
+
+    /// Makes the table and its history again from the changesets. Says how many there were.
+    pub async fn rebuild(&self, pipeline: &Arc<Pipeline>) -> Result<usize> {
+        let _lock = self.home.lock(pipeline.name())?;
+        let runs = self.ledger.to_apply(pipeline.name(), tidegate_core::RunId(0)).await?;
+        for folder in [self.home.table(pipeline.table()), self.home.history(pipeline.table())] {
+            clear(&folder);
+        }
+        match self.apply_pending(pipeline).await.into_iter().next() {
+            Some(failure) => Err(failure),
+            None => Ok(runs.len()),
+        }
+    }
+
+    /// What a run would do, without doing it.
+    pub async fn plan(&self, pipeline: &Arc<Pipeline>) -> Result<Ended> {
+        let _lock = self.home.lock(pipeline.name())?;
+        self.plan_locked(pipeline).await
+    }
+}
+
+/// Removes a folder of intermediate data, if it is there.
+fn clear(folder: &Path) {
+    if folder.exists() {
+        let _ = std::fs::remove_dir_all(folder);
+    }
+}

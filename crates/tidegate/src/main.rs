@@ -1,1 +1,34 @@
-fn main(){}
+//! Tidegate: keeps tables fresh from public data that is restated, and tells exactly which rows changed.
+//!
+//! This crate is the wiring: commands, terminal output, and the ties between engine, connectors and conductor. It alone
+//! looks at the environment, prints, and exits.
+
+mod cli;
+mod commands;
+mod context;
+mod demo;
+mod faults;
+mod output;
+mod pipelines;
+mod progress;
+
+use clap::Parser as _;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    faults::install();
+    // Two cryptography providers are linked in; one has to be named before the first connection.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let cli = cli::Cli::parse();
+    output::set_colour(cli.global.color);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return output::fatal(&error.to_string()),
+    };
+    let filter = tracing_subscriber::EnvFilter::try_from_env("TIDEGATE_LOG").unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("error,tidegate=warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    let code = runtime.block_on(commands::dispatch(cli));
+    // Threads that still read ahead have nothing to say any more.
+    runtime.shutdown_background();
+    code
+}

@@ -24,6 +24,10 @@ pub struct Source {
     /// The columns that are used, by the name they have in SQL. Others in the file are ignored.
     #[schemars(with = "BTreeMap<String, Column>")]
     pub columns: IndexMap<String, Column>,
+    /// The columns that identify a row of this source, so that a rejected row is recognised in later publications. Without
+    /// it: those columns of the table's key that the source has.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub key: Vec<String>,
     /// What the source is, and under which terms.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
@@ -98,6 +102,12 @@ impl Source {
     /// The CSV options, or the defaults.
     pub fn csv_options(&self) -> CsvOptions {
         self.csv.clone().unwrap_or_default()
+    }
+
+    /// The columns that identify a row, given the table's key.
+    pub fn identity<'a>(&'a self, table_key: &'a [String]) -> Vec<&'a str> {
+        let key = if self.key.is_empty() { table_key } else { &self.key };
+        key.iter().map(String::as_str).filter(|name| self.columns.contains_key(*name)).collect()
     }
 
     /// Where the bytes come from, for people.

@@ -111,6 +111,11 @@ fn columns(problems: &mut Problems, source_name: &str, source: &Source) {
             problems.add(&[at[0], at[1], at[2], column_name], format!("columns `{other}` and `{column_name}` both read `{published}`"));
         }
     }
+    for (i, column) in source.key.iter().enumerate() {
+        if !source.columns.contains_key(column) {
+            problems.add(&["sources", source_name, "key", &i.to_string()], format!("the key column `{column}` is not a column of source `{source_name}`"));
+        }
+    }
     let Some(csv) = &source.csv else { return };
     let csv_at = ["sources", source_name, "csv"];
     if source.format != Format::Csv {

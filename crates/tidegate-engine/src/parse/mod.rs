@@ -34,7 +34,7 @@ pub(crate) struct Spec {
     pub(crate) source: tidegate_core::pipeline::Source,
     pub(crate) schema: SchemaRef,
     pub(crate) checks: Vec<crate::check::RowCheck>,
-    /// Declared columns that are part of the table's key: a row's identity.
+    /// Declared columns that identify a row.
     pub(crate) identity: Vec<usize>,
     /// Identities that are open in quarantine.
     pub(crate) open: BTreeSet<String>,
@@ -64,7 +64,7 @@ impl SourceRows {
     pub fn open(pipeline: &Pipeline, input: &SourceInput, threads: usize) -> Result<Self> {
         let source = pipeline.file.sources.get(&input.name).ok_or_else(|| EngineError::Bug(format!("no source `{}`", input.name)))?;
         let schema = crate::schema::source_schema(source);
-        let identity = pipeline.file.table.key.iter().filter_map(|key| source.columns.get_index_of(key)).collect();
+        let identity = source.identity(&pipeline.file.table.key).into_iter().filter_map(|key| source.columns.get_index_of(key)).collect();
         let checks = crate::check::row_checks(pipeline, &input.name, &schema)?;
         let (locations, path, name) = (pipeline.locations.clone(), pipeline.path.clone(), input.name.clone());
         let spec = Spec {

@@ -1,0 +1,127 @@
+//! Files on this machine: one path, or a pattern over several that together are one publication.
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use sha2::{Digest, Sha256};
+use std::{
+    fmt::Write as _,
+    fs::Metadata,
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+use tidegate_core::{
+    Code, Failure,
+    seam::{Fetched, Landing, Source, Validators},
+};
+use tokio::{fs::File, io::AsyncReadExt as _};
+use url::Url;
+
+/// A file younger than this may be written again without its time changing, so its fingerprint is not believed.
+const SETTLED: Duration = Duration::from_secs(2);
+
+/// Files on this machine.
+pub struct FileSource {
+    name: String,
+    pattern: PathBuf,
+}
+
+impl FileSource {
+    /// For `path`, relative to `folder`.
+    pub fn new(name: &str, folder: &Path, path: &str) -> Self {
+        Self { name: name.to_owned(), pattern: folder.join(path) }
+    }
+
+    /// For the local copy of `url` below `mirror`: `mirror/HOST/PATH`.
+    pub fn mirrored(name: &str, mirror: &Path, url: &str) -> Result<Self, Failure> {
+        let wrong = |why: &str| Failure::new(Code::TG102, format!("source `{name}`: {why}"));
+        let url = Url::parse(url).map_err(|error| wrong("the address is not valid").because(&error))?;
+        let host = url.host_str().ok_or_else(|| wrong("the address has no host"))?;
+        let path = url.path().trim_start_matches('/');
+        // An address must not lead out of the mirror. (The parser has resolved plain `..` already.)
+        if path.split('/').any(|part| part == ".." || part.contains('\\') || part.to_ascii_lowercase().contains("%2e%2e") || part.to_ascii_lowercase().contains("%2f")) {
+            return Err(wrong("the address has no place in a mirror"));
+        }
+        Ok(Self { name: name.to_owned(), pattern: PathBuf::from(glob::Pattern::escape(&mirror.join(host).join(path).to_string_lossy())) })
+    }
+
+    fn failed(&self, path: &Path, error: &std::io::Error) -> Failure {
+        Failure::new(Code::TG206, format!("source `{}`: {} cannot be read", self.name, path.display())).because(error)
+    }
+
+    /// The files that are there, in the order of their names.
+    fn files(&self) -> Result<Vec<(PathBuf, Metadata)>, Failure> {
+        let pattern = self.pattern.to_string_lossy();
+        let paths = glob::glob(&pattern).map_err(|error| Failure::new(Code::TG102, format!("source `{}`: the pattern is not valid", self.name)).because(&error))?;
+        let mut files = Vec::new();
+        for path in paths {
+            let path = path.map_err(|error| self.failed(error.path(), error.error()))?;
+            let metadata = std::fs::metadata(&path).map_err(|error| self.failed(&path, &error))?;
+            if metadata.is_file() {
+                files.push((path, metadata));
+            }
+        }
+        files.sort_by(|a, b| a.0.cmp(&b.0));
+        Ok(files)
+    }
+}
+
+/// Names, sizes and times of the files, hashed. None while one of them is too young to be believed.
+fn fingerprint(files: &[(PathBuf, Metadata)]) -> Option<String> {
+    let mut hash = Sha256::new();
+    for (path, metadata) in files {
+        let modified = metadata.modified().ok()?;
+        if SystemTime::now().duration_since(modified).is_ok_and(|age| age < SETTLED) {
+            return None;
+        }
+        let since = modified.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+        hash.update(format!("{}\0{}\0{}\0", path.display(), metadata.len(), since.as_nanos()).as_bytes());
+    }
+    Some(hash.finalize().iter().fold(String::from("files:"), |mut out, byte| {
+        let _ = write!(out, "{byte:02x}");
+        out
+    }))
+}
+
+fn newest(files: &[(PathBuf, Metadata)]) -> Option<Timestamp> {
+    files.iter().filter_map(|(_, metadata)| Timestamp::try_from(metadata.modified().ok()?).ok()).max()
+}
+
+#[async_trait]
+impl Source for FileSource {
+    async fn fetch(&self, known: &Validators, landing: &mut dyn Landing) -> Result<Fetched, Failure> {
+        let files = self.files()?;
+        if files.is_empty() {
+            return Ok(Fetched::Missing { said: format!("there is no file {}", glob_unescape(&self.pattern)) });
+        }
+        let etag = fingerprint(&files);
+        if etag.is_some() && etag == known.etag {
+            return Ok(Fetched::NotModified);
+        }
+        let mut buffer = vec![0; 1 << 18];
+        for (path, metadata) in &files {
+            let name = path.file_name().map_or_else(|| "data".to_owned(), |name| name.to_string_lossy().into_owned());
+            landing.begin(&name, Some(metadata.len())).await?;
+            let mut file = File::open(path).await.map_err(|error| self.failed(path, &error))?;
+            loop {
+                let n = file.read(&mut buffer).await.map_err(|error| self.failed(path, &error))?;
+                if n == 0 {
+                    break;
+                }
+                landing.write(&buffer[..n]).await?;
+            }
+        }
+        // Somebody who writes while we read gives us neither the old nor the new file.
+        let after = self.files()?;
+        let same = files.len() == after.len() && files.iter().zip(&after).all(|(a, b)| a.0 == b.0 && a.1.len() == b.1.len() && a.1.modified().ok() == b.1.modified().ok());
+        if !same {
+            return Err(Failure::new(Code::TG201, format!("source `{}`: its files changed while they were read", self.name)).hint("write to another name and rename; the next run reads it again"));
+        }
+        Ok(Fetched::Landed { validators: Validators { etag, last_modified: None }, published_at: newest(&files) })
+    }
+}
+
+/// The pattern as the user would write it.
+fn glob_unescape(pattern: &Path) -> String {
+    let text = pattern.to_string_lossy();
+    ["[[]", "[]]", "[?]", "[*]"].iter().fold(text.into_owned(), |text, escaped| text.replace(escaped, &escaped[1..2]))
+}

@@ -1,0 +1,4 @@
+//! Places that publish.
+
+pub mod file;
+pub mod http;

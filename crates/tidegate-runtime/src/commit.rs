@@ -1,0 +1,240 @@
+//! The commit: one transaction of the ledger. Before it, nothing has happened; after it, everything will (INV-2).
+
+use crate::{
+    Conductor, Ended,
+    error::{Result, sql},
+    execute::{Judged, receipt},
+    ledger::{
+        Tx, events, outbox, quarantine,
+        runs::{self, Report, Run},
+        snapshots,
+    },
+};
+use jiff::Timestamp;
+use serde_json::json;
+use std::{collections::BTreeMap, sync::Arc};
+use tidegate_core::{
+    Counts, Failure, Outcome, Receipt, RunId, RunState, SourceReceipt,
+    event::{Draft, kind},
+    fault,
+    incident::{self, Turn},
+    message::Message,
+    pipeline::{Pipeline, Severity},
+    retry::{self, Verdict},
+};
+
+/// Quarantined rows that a message shows.
+const SHOWN: usize = 10;
+
+impl Conductor {
+    /// Commits a judged run: published, unchanged or held.
+    pub(crate) async fn commit(&self, pipeline: &Arc<Pipeline>, run: &Run, judged: Judged, started: Timestamp) -> Result<Ended> {
+        let now = self.now();
+        let receipt = receipt(pipeline, run.id, &judged, started, now);
+        let settled = judged.outcome != Outcome::Held;
+        let mut report = Report {
+            restatement: judged.prepared.restatement.clone(),
+            sample: judged.prepared.sample.clone(),
+            violations: judged.prepared.violations.clone(),
+            drift: self.drift(pipeline, &judged).await?,
+            ..Report::default()
+        };
+        let held = self.ledger.runs_in(pipeline.name(), RunState::Done(Outcome::Held), RunId(0)).await?;
+        fault::point("commit.begin");
+        let mut tx = self.ledger.begin().await?;
+        let mut opened = Vec::new();
+        if settled {
+            let movements = quarantine::reconcile(&mut tx, pipeline.name(), run.id, &judged.prepared.rejected, &healed(pipeline, &judged), now).await?;
+            report.quarantine = [movements.opened.len() as u64, movements.resolved, movements.open];
+            opened = movements.opened;
+            for (source, id) in &run.inputs {
+                let header = judged.prepared.sources.get(source).map(|parsed| parsed.header.clone()).unwrap_or_default();
+                snapshots::accept(&mut tx, pipeline.name(), source, *id, &header).await?;
+            }
+        }
+        let mut releases = None;
+        for earlier in held.iter().filter(|earlier| earlier.id < run.id) {
+            let why = if settled { format!("released by run {}", run.id) } else { format!("run {} is held in its place", run.id) };
+            runs::cancel(&mut tx, earlier, &why).await?;
+            append(&mut tx, pipeline, kind::RUN_RELEASED, earlier.id, json!({ "by": run.id, "why": why }), now).await?;
+            releases = Some(earlier.id.0);
+        }
+        if let (Some(earlier), true) = (releases, settled) {
+            report.note = Some(format!("released the held run {earlier}"));
+        }
+        let changeset = judged.prepared.changeset.as_ref();
+        runs::finish(&mut tx, run.id, &receipt, changeset, &report, false).await?;
+        self.events_of(&mut tx, pipeline, run.id, &receipt, &report, now).await?;
+        let message = Message {
+            environment: self.environment.clone(),
+            recovery: false,
+            releases: releases.filter(|_| settled),
+            warnings: warnings(&report),
+            restatement: report.restatement.clone(),
+            changes: report.sample.clone(),
+            quarantined: opened.into_iter().take(SHOWN).collect(),
+            quarantined_new: report.quarantine[0],
+            quarantine_resolved: report.quarantine[1],
+            quarantine_open: report.quarantine[2],
+            receipt: receipt.clone(),
+        };
+        self.tell(&mut tx, pipeline, message, now).await?;
+        fault::point("commit.before");
+        tx.commit().await.map_err(sql)?;
+        fault::point("commit.after");
+        Ok(Ended { receipt, report, after: Vec::new() })
+    }
+
+    /// Commits a failed run. Nothing but the ledger's memory of it changes.
+    pub(crate) async fn commit_failure(&self, pipeline: &Arc<Pipeline>, run: &Run, failure: Failure, sources: BTreeMap<String, SourceReceipt>, started: Timestamp) -> Result<Ended> {
+        let now = self.now();
+        let settled = self.ledger.last_settled(pipeline.name()).await?;
+        let rows = if settled.0 > 0 { self.ledger.run(settled).await?.receipt.map_or(0, |receipt| receipt.rows_after) } else { 0 };
+        // Without publications there is nothing to remember: the next run asks for them again anyway.
+        let set_aside = run.inputs.is_empty() || retry::verdict(failure.class(), run.tries, pipeline.file.retry.tries, true) == Verdict::SetAside;
+        let receipt = Receipt {
+            run: Some(run.id),
+            pipeline: pipeline.name().to_owned(),
+            outcome: Outcome::Failed,
+            table: pipeline.table().to_owned(),
+            counts: Counts::default(),
+            rows_before: rows,
+            rows_after: rows,
+            sources,
+            held: None,
+            error: Some(failure),
+            started_at: started,
+            finished_at: now,
+        };
+        let mut report = Report::default();
+        if settled.0 > 0 {
+            report.note = Some(format!("the table still holds run {settled}"));
+        }
+        let open = self.ledger.quarantine_open(pipeline.name()).await?;
+        let mut tx = self.ledger.begin().await?;
+        runs::finish(&mut tx, run.id, &receipt, None, &report, set_aside).await?;
+        if set_aside && !run.inputs.is_empty() {
+            self.put_inputs_aside(&mut tx, pipeline, run, "set_aside").await?;
+            append(&mut tx, pipeline, kind::RUN_SET_ASIDE, run.id, json!({ "tries": run.tries }), now).await?;
+        }
+        self.events_of(&mut tx, pipeline, run.id, &receipt, &report, now).await?;
+        let message = Message {
+            environment: self.environment.clone(),
+            recovery: false,
+            releases: None,
+            warnings: Vec::new(),
+            restatement: report.restatement.clone(),
+            changes: Vec::new(),
+            quarantined: Vec::new(),
+            quarantined_new: 0,
+            quarantine_resolved: 0,
+            quarantine_open: open,
+            receipt: receipt.clone(),
+        };
+        self.tell(&mut tx, pipeline, message, now).await?;
+        fault::point("commit.failure_before");
+        tx.commit().await.map_err(sql)?;
+        fault::point("commit.failure_after");
+        Ok(Ended { receipt, report, after: Vec::new() })
+    }
+
+    /// The publications that are new with this run are not read by later runs by themselves.
+    pub(crate) async fn put_inputs_aside(&self, tx: &mut Tx, pipeline: &Arc<Pipeline>, run: &Run, status: &'static str) -> Result<()> {
+        for (source, id) in &run.inputs {
+            let accepted = self.ledger.source_state(pipeline.name(), source).await?.and_then(|state| state.accepted);
+            if accepted != Some(*id) {
+                snapshots::put_aside(tx, *id, status).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// How the columns of the publications differ from those the table was built from.
+    async fn drift(&self, pipeline: &Arc<Pipeline>, judged: &Judged) -> Result<Vec<String>> {
+        let mut drift = Vec::new();
+        for (source, parsed) in &judged.prepared.sources {
+            let Some(accepted) = self.ledger.source_state(pipeline.name(), source).await?.and_then(|state| state.accepted) else { continue };
+            let Some(before) = self.ledger.snapshot(accepted).await?.header else { continue };
+            let added: Vec<&str> = parsed.header.iter().filter(|name| !before.contains(name)).map(String::as_str).collect();
+            let gone: Vec<&str> = before.iter().filter(|name| !parsed.header.contains(name)).map(String::as_str).collect();
+            if !added.is_empty() {
+                drift.push(format!("source `{source}` has new columns: {}", added.join(", ")));
+            }
+            if !gone.is_empty() {
+                drift.push(format!("source `{source}` no longer has: {}", gone.join(", ")));
+            }
+        }
+        Ok(drift)
+    }
+
+    async fn events_of(&self, tx: &mut Tx, pipeline: &Arc<Pipeline>, run: RunId, receipt: &Receipt, report: &Report, now: Timestamp) -> Result<()> {
+        for drift in &report.drift {
+            append(tx, pipeline, kind::SOURCE_DRIFTED, run, json!({ "drift": drift }), now).await?;
+        }
+        for violation in &report.violations {
+            append(tx, pipeline, kind::CHECK_VIOLATED, run, json!(violation), now).await?;
+        }
+        if report.quarantine[0] > 0 {
+            append(tx, pipeline, kind::QUARANTINE_OPENED, run, json!({ "rows": report.quarantine[0] }), now).await?;
+        }
+        if report.quarantine[1] > 0 {
+            append(tx, pipeline, kind::QUARANTINE_RESOLVED, run, json!({ "rows": report.quarantine[1] }), now).await?;
+        }
+        let kind = match receipt.outcome {
+            Outcome::Published => kind::RUN_PUBLISHED,
+            Outcome::Unchanged => kind::RUN_UNCHANGED,
+            Outcome::Held => kind::RUN_HELD,
+            Outcome::Failed => kind::RUN_FAILED,
+            Outcome::Cancelled => kind::RUN_CANCELLED,
+            Outcome::Waiting => kind::RUN_WAITING,
+        };
+        append(tx, pipeline, kind, run, json!(receipt), now).await
+    }
+
+    /// Writes the messages of a run to the outbox: once per incident, plus recovery.
+    async fn tell(&self, tx: &mut Tx, pipeline: &Arc<Pipeline>, mut message: Message, now: Timestamp) -> Result<()> {
+        let open = self.ledger.incident(pipeline.name()).await?;
+        let turn = incident::turn(open.as_ref().map(|(trouble, _)| trouble), message.receipt.outcome, message.receipt.error.as_ref().map(|error| error.code));
+        message.recovery = turn == Turn::Ends;
+        let mut told = Vec::new();
+        if turn != Turn::GoesOn {
+            let attributes = message.attributes();
+            let was_told = open.map(|(_, told)| told).unwrap_or_default();
+            for (i, notifier) in pipeline.file.notify.iter().enumerate().filter(|(_, notifier)| notifier.is_on()) {
+                let wanted = match &notifier.when {
+                    Some(policy) => policy.matches(&attributes),
+                    // Without a policy: whatever a person would want to know of.
+                    None => matches!(message.receipt.outcome, Outcome::Published | Outcome::Held | Outcome::Failed),
+                };
+                // Whoever was told of the trouble is told of its end.
+                if wanted || (message.recovery && was_told.contains(&i)) {
+                    let run = message.receipt.run.unwrap_or(RunId(0));
+                    outbox::write(tx, pipeline.name(), run, i, notifier.kind(), &message, now).await?;
+                    told.push(i);
+                }
+            }
+        }
+        match turn {
+            Turn::Begins(trouble) => runs::set_incident(tx, pipeline.name(), Some((&trouble, &told))).await,
+            Turn::Ends => runs::set_incident(tx, pipeline.name(), None).await,
+            Turn::Well | Turn::GoesOn => Ok(()),
+        }
+    }
+}
+
+/// Appends an event.
+pub(crate) async fn append(tx: &mut Tx, pipeline: &Arc<Pipeline>, kind: &'static str, run: RunId, data: serde_json::Value, now: Timestamp) -> Result<()> {
+    events::append(tx, pipeline.name(), &Draft { kind, run, data }, now).await
+}
+
+fn healed(pipeline: &Pipeline, judged: &Judged) -> BTreeMap<String, std::collections::BTreeSet<String>> {
+    let mut healed: BTreeMap<_, _> = judged.prepared.sources.iter().map(|(name, parsed)| (name.clone(), parsed.healed.clone())).collect();
+    healed.insert(pipeline.table().to_owned(), judged.prepared.healed.clone());
+    healed
+}
+
+fn warnings(report: &Report) -> Vec<String> {
+    let checks = report.violations.iter().filter(|violation| violation.severity == Severity::Warn);
+    checks.map(|violation| format!("check `{}` found {} violations", violation.check, violation.rows)).chain(report.drift.iter().cloned()).collect()
+}
+

@@ -1,0 +1,95 @@
+//! What follows a commit: destinations apply changesets, people are told. Each goes at its own pace and is repeated until
+//! it succeeds; none of it can make the run fail any more.
+
+use crate::{
+    Conductor, Ended,
+    commit::append,
+    error::{Result, sql},
+    ledger::{outbox, runs::Run},
+};
+use serde_json::json;
+use std::sync::Arc;
+use tidegate_core::{
+    Failure, RunId,
+    event::kind,
+    fault,
+    pipeline::Pipeline,
+    seam::Committed,
+};
+
+/// Deliveries of one message, the first included, before it is given up.
+const DELIVERIES: u32 = 10;
+
+impl Conductor {
+    /// Lets destinations and people follow a run that just ended.
+    pub(crate) async fn follow(&self, pipeline: &Arc<Pipeline>, mut ended: Ended) -> Result<Ended> {
+        ended.after.extend(self.apply_pending(pipeline).await);
+        ended.after.extend(self.deliver(pipeline).await?);
+        Ok(ended)
+    }
+
+    /// Applies every committed changeset that a destination does not have yet, in commit order (INV-5). A destination that
+    /// fails waits for the next time; the others go on.
+    pub(crate) async fn apply_pending(&self, pipeline: &Arc<Pipeline>) -> Vec<Failure> {
+        let mut failures = Vec::new();
+        for destination in self.destinations(pipeline) {
+            let result: Result<()> = async {
+                let position = destination.position().await?.unwrap_or(RunId(0));
+                for run in self.ledger.to_apply(pipeline.name(), position).await? {
+                    self.apply_one(destination.as_ref(), pipeline, &run).await?;
+                }
+                Ok(())
+            }
+            .await;
+            failures.extend(result.err().map(|failure| failure.detail("destination", destination.name())));
+        }
+        failures
+    }
+
+    async fn apply_one(&self, destination: &dyn tidegate_core::seam::Destination, pipeline: &Arc<Pipeline>, run: &Run) -> Result<()> {
+        let (Some(changeset), Some(receipt)) = (&run.changeset, &run.receipt) else { return Ok(()) };
+        if run.table != pipeline.table() {
+            return Ok(());
+        }
+        let committed = Committed { run: run.id, changeset: self.home.changeset_file(changeset), key: run.key.clone(), rows_after: receipt.rows_after };
+        fault::point("apply.before");
+        destination.apply(&committed).await?;
+        fault::point("apply.after");
+        Ok(())
+    }
+
+    /// Delivers what is in the outbox. A message that fails is tried again with the next run, a bounded number of times.
+    pub(crate) async fn deliver(&self, pipeline: &Arc<Pipeline>) -> Result<Vec<Failure>> {
+        let mut failures = Vec::new();
+        for entry in self.ledger.outbox(pipeline.name()).await? {
+            let run = entry.message.receipt.run.unwrap_or(RunId(0));
+            let sent = self.send(pipeline, &entry).await;
+            fault::point("notify.sent");
+            let now = self.now();
+            let mut tx = self.ledger.begin().await?;
+            match sent {
+                Ok(()) => {
+                    outbox::sent(&mut tx, entry.id, now).await?;
+                    append(&mut tx, pipeline, kind::NOTIFICATION_SENT, run, json!({ "notifier": entry.kind, "delivery": entry.delivery }), now).await?;
+                }
+                Err(failure) => {
+                    let give_up = entry.tries + 1 >= DELIVERIES;
+                    outbox::failed(&mut tx, entry.id, &failure, give_up).await?;
+                    if give_up {
+                        append(&mut tx, pipeline, kind::NOTIFICATION_GIVEN_UP, run, json!({ "notifier": entry.kind, "error": failure }), now).await?;
+                    }
+                    failures.push(failure.detail("tried", format!("{} of {DELIVERIES} times", entry.tries + 1)));
+                }
+            }
+            tx.commit().await.map_err(sql)?;
+        }
+        Ok(failures)
+    }
+
+    async fn send(&self, pipeline: &Arc<Pipeline>, entry: &outbox::Entry) -> Result<()> {
+        let notifier = self.outside.notifier(pipeline, entry.notifier)?;
+        let template = pipeline.file.notify.get(entry.notifier).and_then(|notifier| notifier.template.as_ref());
+        let rendered = self.outside.renderer().render(&entry.message, template)?;
+        notifier.send(&entry.delivery, &entry.message, &rendered).await
+    }
+}

@@ -1,0 +1,79 @@
+//! The ledger: one SQLite file that says what happened and what is still to be done.
+//!
+//! Writes go through transactions that begin IMMEDIATE and are brought to disk before they return. The file is kept in
+//! rollback-journal mode: opening and reading it writes nothing at all.
+
+pub mod events;
+pub mod outbox;
+pub mod quarantine;
+pub mod runs;
+pub mod snapshots;
+
+use crate::{
+    error::{Result, StateError, sql},
+    home::Home,
+};
+use sqlx::{
+    Sqlite, SqlitePool, Transaction,
+    migrate::Migrator,
+    sqlite::{SqliteConnectOptions, SqlitePoolOptions, SqliteSynchronous},
+};
+use std::time::Duration;
+
+static MIGRATOR: Migrator = sqlx::migrate!("./migrations");
+/// The form this version writes: the number of the last migration.
+const FORM: i64 = 1;
+
+/// The ledger.
+#[derive(Debug, Clone)]
+pub struct Ledger {
+    pub(crate) pool: SqlitePool,
+}
+
+/// A transaction on it.
+pub type Tx = Transaction<'static, Sqlite>;
+
+impl Ledger {
+    /// Opens the ledger of `home`, and brings it into being if it is not there.
+    pub async fn open(home: &Home) -> Result<Self> {
+        let path = home.ledger();
+        if !path.exists() {
+            std::fs::create_dir_all(home.root()).map_err(|source| StateError::Write { path: home.root().to_owned(), source })?;
+        }
+        let options = SqliteConnectOptions::new()
+            .filename(&path)
+            .create_if_missing(true)
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(Duration::from_secs(30));
+        let pool = SqlitePoolOptions::new().max_connections(4).idle_timeout(None).max_lifetime(None).connect_with(options).await.map_err(sql)?;
+        let (form,): (i64,) = sqlx::query_as("PRAGMA user_version").fetch_one(&pool).await.map_err(sql)?;
+        if form > FORM {
+            return Err(StateError::Newer { found: form, known: FORM }.into());
+        }
+        if form < FORM {
+            // SQLite's own migration lock does nothing; two first starts at once must not race.
+            let _lock = first_start(home)?;
+            MIGRATOR.run(&pool).await.map_err(StateError::from)?;
+        }
+        Ok(Self { pool })
+    }
+
+    /// Begins a transaction that writes.
+    pub async fn begin(&self) -> Result<Tx> {
+        self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(sql)
+    }
+
+    /// Closes the file.
+    pub async fn close(self) {
+        self.pool.close().await;
+    }
+}
+
+/// Waits for whoever else is bringing the ledger into being.
+fn first_start(home: &Home) -> Result<std::fs::File> {
+    let path = home.root().join("ledger.lock");
+    let failed = |source| StateError::Write { path: path.clone(), source };
+    let file = std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
+    fs4::FileExt::lock(&file).map_err(failed)?;
+    Ok(file)
+}

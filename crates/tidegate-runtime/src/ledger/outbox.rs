@@ -1,0 +1,87 @@
+//! Messages that are to be delivered. They are written with the run they tell of, and delivered afterwards.
+
+use super::{Ledger, Tx};
+use crate::error::{Result, json, sql};
+use jiff::Timestamp;
+use tidegate_core::{Failure, RunId, message::Message};
+
+/// A message on its way.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// Its number.
+    pub id: i64,
+    /// By which the receiver knows a repetition.
+    pub delivery: String,
+    /// The notifier's place in the pipeline file.
+    pub notifier: usize,
+    /// The notifier's kind when the message was written.
+    pub kind: String,
+    /// Tries so far.
+    pub tries: u32,
+    /// The message.
+    pub message: Message,
+}
+
+/// Writes a message. The same run, notifier and turn give the same delivery, so a repetition changes nothing.
+pub async fn write(tx: &mut Tx, pipeline: &str, run: RunId, notifier: usize, kind: &str, message: &Message, now: Timestamp) -> Result<()> {
+    let delivery = format!("{pipeline}.{run}.{}.{notifier}", message.receipt.outcome);
+    sqlx::query("INSERT INTO outbox (delivery, pipeline, run, notifier, kind, message, status, created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'pending', ?7) ON CONFLICT (delivery) DO NOTHING")
+        .bind(delivery)
+        .bind(pipeline.to_owned())
+        .bind(run.0)
+        .bind(i64::try_from(notifier).unwrap_or_default())
+        .bind(kind.to_owned())
+        .bind(serde_json::to_string(message).map_err(json)?)
+        .bind(now.to_string())
+        .execute(&mut **tx)
+        .await
+        .map_err(sql)?;
+    Ok(())
+}
+
+impl Ledger {
+    /// Messages of a pipeline that are not delivered yet, oldest first.
+    pub async fn outbox(&self, pipeline: &str) -> Result<Vec<Entry>> {
+        let rows: Vec<(i64, String, i64, String, i64, String)> =
+            sqlx::query_as("SELECT id, delivery, notifier, kind, tries, message FROM outbox WHERE pipeline = ?1 AND status = 'pending' ORDER BY id LIMIT 1000")
+                .bind(pipeline.to_owned())
+                .fetch_all(&self.pool)
+                .await
+                .map_err(sql)?;
+        rows.into_iter()
+            .map(|(id, delivery, notifier, kind, tries, message)| {
+                Ok(Entry {
+                    id,
+                    delivery,
+                    notifier: usize::try_from(notifier).unwrap_or(usize::MAX),
+                    kind,
+                    tries: u32::try_from(tries).unwrap_or(u32::MAX),
+                    message: serde_json::from_str(&message).map_err(json)?,
+                })
+            })
+            .collect()
+    }
+
+    /// Messages of a pipeline that wait, and those that were given up.
+    pub async fn outbox_counts(&self, pipeline: &str) -> Result<(u64, u64)> {
+        let (waiting, given_up): (i64, i64) = sqlx::query_as("SELECT coalesce(sum(status = 'pending'), 0), coalesce(sum(status = 'given_up'), 0) FROM outbox WHERE pipeline = ?1")
+            .bind(pipeline.to_owned())
+            .fetch_one(&self.pool)
+            .await
+            .map_err(sql)?;
+        Ok((u64::try_from(waiting).unwrap_or_default(), u64::try_from(given_up).unwrap_or_default()))
+    }
+}
+
+/// Notes a delivery.
+pub async fn sent(tx: &mut Tx, id: i64, now: Timestamp) -> Result<()> {
+    sqlx::query("UPDATE outbox SET status = 'sent', tries = tries + 1, sent_at = ?2, last_error = NULL WHERE id = ?1").bind(id).bind(now.to_string()).execute(&mut **tx).await.map_err(sql)?;
+    Ok(())
+}
+
+/// Notes a failed delivery; with `give_up`, the last.
+pub async fn failed(tx: &mut Tx, id: i64, failure: &Failure, give_up: bool) -> Result<()> {
+    let status = if give_up { "given_up" } else { "pending" };
+    sqlx::query("UPDATE outbox SET status = ?2, tries = tries + 1, last_error = ?3 WHERE id = ?1").bind(id).bind(status).bind(failure.to_string()).execute(&mut **tx).await.map_err(sql)?;
+    Ok(())
+}

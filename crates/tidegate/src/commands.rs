@@ -1,0 +1,70 @@
+//! The commands, one file each: `XArgs` is what may be typed, `x` is what it does and gives the exit code.
+
+pub mod backfill;
+pub mod completions;
+pub mod decide;
+pub mod demo;
+pub mod doctor;
+pub mod events;
+pub mod history;
+pub mod init;
+pub mod quarantine;
+pub mod query;
+pub mod rebuild;
+pub mod run;
+pub mod runs;
+pub mod schema;
+pub mod status;
+pub mod test;
+pub mod validate;
+
+use crate::{
+    cli::{Cli, Command},
+    context::{Context, Ending},
+};
+use std::process::ExitCode;
+use tidegate_core::Outcome;
+
+/// Does what was typed.
+pub async fn dispatch(cli: Cli) -> ExitCode {
+    let context = Context::new(cli.global);
+    let ending: Ending = match cli.command {
+        Command::Demo(args) => demo::demo(&context, args).await,
+        Command::Init(args) => init::init(&context, args).await,
+        Command::Validate(args) => validate::validate(&context, args).await,
+        Command::Test(args) => test::test(&context, args).await,
+        Command::Plan(args) => run::plan(&context, args).await,
+        Command::Run(args) => run::run(&context, args).await,
+        Command::Status(args) => status::status(&context, args).await,
+        Command::Runs(args) => runs::runs(&context, args).await,
+        Command::Show(args) => runs::show(&context, args).await,
+        Command::Diff(args) => runs::diff(&context, args).await,
+        Command::History(args) => history::history(&context, args).await,
+        Command::Quarantine(command) => quarantine::quarantine(&context, command).await,
+        Command::Approve(args) => decide::approve(&context, args).await,
+        Command::Discard(args) => decide::discard(&context, args).await,
+        Command::Query(args) => query::query(&context, args).await,
+        Command::Events(args) => events::events(&context, args).await,
+        Command::Backfill(args) => backfill::backfill(&context, args).await,
+        Command::Replay(args) => decide::replay(&context, args).await,
+        Command::Rebuild(args) => rebuild::rebuild(&context, args).await,
+        Command::Doctor(args) => doctor::doctor(&context, args).await,
+        Command::Schema(args) => schema::schema(&context, args).await,
+        Command::Completions(args) => completions::completions(&context, args).await,
+    };
+    let code = match ending {
+        Ok(code) => code,
+        Err(trouble) => context.terminal.trouble(trouble),
+    };
+    ExitCode::from(code)
+}
+
+/// The exit code of an outcome.
+pub fn exit_code(outcome: Outcome) -> u8 {
+    match outcome {
+        Outcome::Published | Outcome::Unchanged | Outcome::Cancelled => 0,
+        Outcome::Failed => 1,
+        Outcome::Held => 3,
+        Outcome::Waiting => 4,
+    }
+}

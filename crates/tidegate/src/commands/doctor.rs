@@ -1,0 +1,107 @@
+//! `doctor`.
+
+use crate::{
+    cli::Output,
+    context::{Context, Ending},
+};
+use clap::Args;
+use serde_json::json;
+use tidegate_core::{Outcome, RunId, RunState};
+use tidegate_runtime::raw;
+
+/// Look for anything that is wrong
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// Read every kept byte again and compare it with its hash.
+    #[arg(long)]
+    deep: bool,
+}
+
+/// One finding a line; none is the good case.
+pub async fn doctor(context: &Context, args: DoctorArgs) -> Ending {
+    let ledger = context.ledger().await?;
+    let mut findings: Vec<(String, String, String)> = Vec::new();
+    let mut find = |pipeline: &str, what: String, hint: &str| findings.push((pipeline.to_owned(), what, hint.to_owned()));
+    for (name, path) in ledger.pipelines().await? {
+        if !std::path::Path::new(&path).exists() {
+            find(&name, format!("its file {path} is not there"), "run it from where it lies now");
+        }
+        for run in ledger.runs_in(&name, RunState::Running, RunId(0)).await? {
+            find(&name, format!("run {} was interrupted", run.id), "the next `tidegate run` goes on with it first");
+        }
+        for run in ledger.runs_in(&name, RunState::Done(Outcome::Held), RunId(0)).await? {
+            find(&name, format!("run {} is held", run.id), "`tidegate diff`, then `approve` or `discard`; the next sane publication releases it");
+        }
+        let settled = ledger.last_settled(&name).await?;
+        for run in ledger.runs_in(&name, RunState::Done(Outcome::Failed), settled).await? {
+            let what = if run.set_aside { "failed and was set aside" } else { "failed and is tried again" };
+            find(&name, format!("run {} {what}", run.id), "`tidegate show` says why; `tidegate replay` repeats it once its cause is mended");
+        }
+        let (waiting, given_up) = ledger.outbox_counts(&name).await?;
+        if waiting + given_up > 0 {
+            find(&name, format!("{waiting} notifications wait, {given_up} were given up"), "`tidegate events` says why");
+        }
+        let published = ledger.to_apply(&name, RunId(0)).await?;
+        for run in &published {
+            if let Some(changeset) = &run.changeset {
+                let file = context.home.changeset_file(changeset);
+                let problem = if !file.exists() {
+                    Some("is missing")
+                } else if args.deep && hash(&file) != changeset.sha256 {
+                    Some("was altered")
+                } else {
+                    None
+                };
+                if let Some(problem) = problem {
+                    find(&name, format!("the changeset of run {} {problem}: {}", run.id, file.display()), "restore it from a backup; the tables are not affected until a rebuild");
+                }
+            }
+        }
+        if let Some(last) = published.last() {
+            let rows = last.receipt.as_ref().map_or(0, |receipt| receipt.rows_after);
+            match context.tables().state(&last.table).await {
+                Ok(Some((found, _))) if found == rows => {}
+                Ok(Some((found, _))) => find(&name, format!("{} has {found} rows, and run {} says {rows}", last.table, last.id), "the next run applies what is missing; else `tidegate rebuild`"),
+                Ok(None) => find(&name, format!("{} is not there", last.table), "the next run makes it, or `tidegate rebuild`"),
+                Err(error) => find(&name, format!("{} cannot be read: {error}", last.table), "`tidegate rebuild`"),
+            }
+        }
+        if args.deep {
+            for snapshot in ledger.snapshots(&name).await? {
+                for part in &snapshot.parts {
+                    let file = raw::path(&context.home, &part.sha256);
+                    if file.exists() && hash(&file) != part.sha256 {
+                        find(&name, format!("the bytes of snapshot {} were altered: {}", snapshot.id, file.display()), "remove the file; it is fetched again if it is the newest");
+                    }
+                }
+            }
+        }
+    }
+    for (pipeline, what, hint) in &findings {
+        match context.terminal.format() {
+            Output::Json => context.terminal.json(&json!({ "pipeline": pipeline, "finding": what, "hint": hint })),
+            _ => context.terminal.text(&format!("{pipeline}: {what}\n  hint: {hint}")),
+        }
+    }
+    if findings.is_empty() {
+        context.terminal.remark("all is well");
+    }
+    Ok(u8::from(!findings.is_empty()))
+}
+
+fn hash(path: &std::path::Path) -> String {
+    use sha2::{Digest, Sha256};
+    let mut hasher = Sha256::new();
+    let copied = std::fs::File::open(path).and_then(|mut file| {
+        use std::io::Read as _;
+        let mut buffer = vec![0; 1 << 16];
+        loop {
+            let n = file.read(&mut buffer)?;
+            if n == 0 {
+                return Ok(());
+            }
+            hasher.update(&buffer[..n]);
+        }
+    });
+    if copied.is_err() { String::new() } else { raw::hex(&hasher.finalize()) }
+}

@@ -1,0 +1,54 @@
+//! `events`.
+
+use crate::{
+    cli::Output,
+    context::{Context, Ending},
+};
+use clap::Args;
+use std::time::Duration;
+use tidegate_core::event::Event;
+
+/// What happened
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  tidegate events covid19
+  tidegate events --follow -o json")]
+pub struct EventsArgs {
+    /// Only those of this pipeline.
+    pipeline: Option<String>,
+    /// Only those after this number.
+    #[arg(long, default_value_t = 0, value_name = "SEQUENCE")]
+    after: i64,
+    /// Go on as things happen.
+    #[arg(short, long)]
+    follow: bool,
+}
+
+/// One line an event, oldest first.
+pub async fn events(context: &Context, args: EventsArgs) -> Ending {
+    let ledger = context.ledger().await?;
+    let mut after = args.after;
+    loop {
+        let events = ledger.events(args.pipeline.as_deref(), after, 1000).await?;
+        for event in &events {
+            after = event.sequence.unwrap_or(after);
+            match context.terminal.format() {
+                Output::Json => context.terminal.json(event),
+                _ => context.terminal.text(&line(event)),
+            }
+        }
+        if events.is_empty() {
+            if !args.follow {
+                return Ok(0);
+            }
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+    }
+}
+
+fn line(event: &Event) -> String {
+    let short = event.kind.strip_prefix("tidegate.").unwrap_or(&event.kind);
+    let pipeline = event.source.strip_prefix("/pipelines/").unwrap_or(&event.source);
+    let subject = event.subject.as_deref().unwrap_or("-");
+    format!("{:>5}  {}  {pipeline:<12}  {subject:<8}  {short}", event.sequence.unwrap_or_default(), event.time.strftime("%Y-%m-%d %H:%M:%S"))
+}

@@ -1,0 +1,132 @@
+//! What a command works with: home, ledger, conductor.
+
+use crate::{
+    cli::Global,
+    output::Terminal,
+    pipelines,
+    progress::Bars,
+};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+use tidegate_connectors::World;
+use tidegate_core::{
+    Failure,
+    pipeline::Pipeline,
+    seam::{Destination, Destinations, NoProgress, Outside, Progress},
+};
+use tidegate_engine::{DeltaDestination, Engine, Tables};
+use tidegate_runtime::{Conductor, Home, Ledger};
+
+/// How a command ends badly.
+#[derive(Debug)]
+pub enum Trouble {
+    /// Failures to be told; wrong use or wrong files.
+    Wrong(Vec<Failure>),
+    /// A failure while working.
+    Failed(Failure),
+}
+
+impl From<Failure> for Trouble {
+    fn from(failure: Failure) -> Self {
+        use tidegate_core::Class;
+        let usage = failure.class() == Class::User && (failure.code.as_str() < "TG200" || failure.code.as_str() > "TG399");
+        if usage { Self::Wrong(vec![failure]) } else { Self::Failed(failure) }
+    }
+}
+
+impl From<tidegate_core::pipeline::LoadError> for Trouble {
+    fn from(error: tidegate_core::pipeline::LoadError) -> Self {
+        Self::Wrong(error.failures)
+    }
+}
+
+/// How a command ends: its exit code.
+pub type Ending = Result<u8, Trouble>;
+
+/// The built-in destinations.
+struct BuiltIn {
+    threads: usize,
+}
+
+impl Destinations for BuiltIn {
+    fn open(&self, _: &Pipeline, table: &Path, history: &Path) -> Vec<Box<dyn Destination>> {
+        vec![Box::new(DeltaDestination::new(table, history, self.threads))]
+    }
+}
+
+/// How many threads work on data.
+pub fn threads() -> usize {
+    std::thread::available_parallelism().map_or(2, std::num::NonZero::get).min(16)
+}
+
+/// The time; fixed by `TIDEGATE_NOW` in tests (debug builds only).
+pub fn clock() -> tidegate_runtime::Clock {
+    #[cfg(debug_assertions)]
+    if let Some(fixed) = std::env::var("TIDEGATE_NOW").ok().and_then(|text| text.parse::<jiff::Timestamp>().ok()) {
+        return Arc::new(move || fixed);
+    }
+    Arc::new(jiff::Timestamp::now)
+}
+
+/// What a command works with.
+pub struct Context {
+    /// Options of the command line.
+    pub global: Global,
+    /// Where to write.
+    pub terminal: Terminal,
+    /// The home folder.
+    pub home: Home,
+}
+
+impl Context {
+    /// From the command line.
+    pub fn new(global: Global) -> Self {
+        Self { terminal: Terminal::new(&global), home: Home::new(&global.home), global }
+    }
+
+    /// The ledger.
+    pub async fn ledger(&self) -> Result<Ledger, Failure> {
+        Ledger::open(&self.home).await
+    }
+
+    /// The tables.
+    pub fn tables(&self) -> Tables {
+        Tables::new(&self.home.root().join("tables"), &self.home.scratch("_query"), threads())
+    }
+
+    /// A conductor on the outside world.
+    pub async fn conductor(&self, mirror: Option<PathBuf>) -> Result<Conductor, Failure> {
+        let terminal = self.terminal.clone();
+        let world = World::new(mirror, Arc::new(move |text: &str| terminal.remark(text)));
+        let progress: Arc<dyn Progress> = if self.terminal.shows_progress() { Arc::new(Bars::new()) } else { Arc::new(NoProgress) };
+        self.conductor_on(Arc::new(world), progress).await
+    }
+
+    /// A conductor on another outside world.
+    pub async fn conductor_on(&self, outside: Arc<dyn Outside>, progress: Arc<dyn Progress>) -> Result<Conductor, Failure> {
+        let threads = threads();
+        Ok(Conductor {
+            home: self.home.clone(),
+            ledger: self.ledger().await?,
+            plane: Arc::new(Engine::new(threads)),
+            outside,
+            destinations: Arc::new(BuiltIn { threads }),
+            clock: clock(),
+            environment: self.global.environment.clone(),
+            progress,
+        })
+    }
+
+    /// The pipeline of a run, read from where it was when it ran.
+    pub async fn pipeline_of(&self, ledger: &Ledger, name: &str) -> Result<Arc<Pipeline>, Trouble> {
+        let known = ledger.pipelines().await?;
+        let path = known.iter().find(|(known, _)| known == name).map(|(_, path)| PathBuf::from(path));
+        let path = path.ok_or_else(|| {
+            let names: Vec<&str> = known.iter().map(|(name, _)| name.as_str()).collect();
+            Failure::new(tidegate_core::Code::TG104, format!("the ledger knows no pipeline `{name}`")).detail("it knows", names.join(", "))
+        })?;
+        Ok(pipelines::read(&path, &pipelines::environment)?)
+    }
+}

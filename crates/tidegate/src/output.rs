@@ -1,0 +1,259 @@
+//! Terminal output: data to stdout, everything else to stderr, readable without colour.
+
+use crate::{
+    cli::{Color, Global, Output},
+    context::Trouble,
+};
+use serde::Serialize;
+use std::{
+    io::{IsTerminal as _, Write as _},
+    process::ExitCode,
+};
+use tidegate_core::{
+    Failure, Outcome, Receipt,
+    changes::{Change, Op},
+    receipt::thousands,
+};
+use tidegate_runtime::{Ended, Report};
+
+/// Where results and remarks go.
+#[derive(Debug, Clone)]
+pub struct Terminal {
+    format: Output,
+    quiet: bool,
+}
+
+const BOLD: &str = "\x1b[1m";
+const RED: &str = "\x1b[1;31m";
+const GREEN: &str = "\x1b[32m";
+const YELLOW: &str = "\x1b[33m";
+const DIM: &str = "\x1b[2m";
+const RESET: &str = "\x1b[0m";
+
+/// Obeys `--color`; `anstream` does the rest (NO_COLOR, pipes, Windows).
+pub fn set_colour(color: Color) {
+    match color {
+        Color::Auto => {}
+        Color::Always => anstream::ColorChoice::Always.write_global(),
+        Color::Never => anstream::ColorChoice::Never.write_global(),
+    }
+}
+
+/// A line to stdout. A reader that has seen enough (`| head`) is no error.
+fn out(text: &str) {
+    let mut stdout = anstream::stdout().lock();
+    if writeln!(stdout, "{text}").is_err() {
+        std::process::exit(0);
+    }
+}
+
+fn err(text: &str) {
+    let _ = writeln!(anstream::stderr().lock(), "{text}");
+}
+
+/// For what happens before there is a terminal.
+pub fn fatal(text: &str) -> ExitCode {
+    err(&format!("{RED}error{RESET}: {text}"));
+    ExitCode::from(1)
+}
+
+impl Terminal {
+    /// From the command line.
+    pub fn new(global: &Global) -> Self {
+        Self { format: global.output, quiet: global.quiet }
+    }
+
+    /// The format of results.
+    pub fn format(&self) -> Output {
+        self.format
+    }
+
+    /// Whether somebody watches.
+    pub fn shows_progress(&self) -> bool {
+        !self.quiet && std::io::stderr().is_terminal()
+    }
+
+    /// A result, as one JSON value.
+    pub fn json(&self, value: &impl Serialize) {
+        out(&serde_json::to_string(value).unwrap_or_default());
+    }
+
+    /// A result, for people.
+    pub fn text(&self, text: &str) {
+        out(text);
+    }
+
+    /// Something to know, unless `--quiet`.
+    pub fn remark(&self, text: &str) {
+        if !self.quiet {
+            err(text);
+        }
+    }
+
+    /// Aligned columns, with a heading.
+    pub fn table(&self, heading: &[&str], rows: &[Vec<String>]) {
+        let mut widths: Vec<usize> = heading.iter().map(|cell| cell.chars().count()).collect();
+        for row in rows {
+            for (width, cell) in widths.iter_mut().zip(row) {
+                *width = (*width).max(cell.chars().count());
+            }
+        }
+        let line = |cells: Vec<&str>| {
+            let padded: Vec<String> = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell}{}", " ".repeat(width - cell.chars().count()))).collect();
+            padded.join("  ").trim_end().to_owned()
+        };
+        out(&format!("{DIM}{}{RESET}", line(heading.to_vec())));
+        for row in rows {
+            out(&line(row.iter().map(String::as_str).collect()));
+        }
+    }
+
+    /// The end of a run: its receipt to stdout, what else there is to say to stderr.
+    pub fn ended(&self, ended: &Ended) {
+        match self.format {
+            Output::Json => self.json(&ended.receipt),
+            Output::Text | Output::Csv => receipt_text(&ended.receipt, &ended.report).iter().for_each(|line| out(line)),
+        }
+        if let Some(failure) = &ended.receipt.error {
+            self.failure(failure, Some(&nothing_written(&ended.receipt, &ended.report)));
+        }
+        if let Some(held) = &ended.receipt.held {
+            let run = ended.receipt.run.map_or_else(String::new, |run| format!(" {run}"));
+            self.remark(&format!("{YELLOW}held{RESET}: {}", held.reasons.join("; ")));
+            if ended.receipt.run.is_some() {
+                self.remark(&format!("hint: `tidegate diff{run}` shows what would change; `tidegate approve{run}` or `tidegate discard{run}` decides; the next sane publication releases it"));
+            }
+        }
+        for violation in ended.report.violations.iter().filter(|_| ended.receipt.outcome != Outcome::Held) {
+            self.remark(&format!("{YELLOW}warning{RESET}: check `{}` found {} violations, such as {}", violation.check, violation.rows, violation.examples.first().map_or("", String::as_str)));
+        }
+        for drift in &ended.report.drift {
+            self.remark(&format!("{YELLOW}warning{RESET}: {drift}"));
+        }
+        if let (Some(note), None) = (&ended.report.note, &ended.receipt.error) {
+            self.remark(&format!("note: {note}"));
+        }
+        for failure in &ended.after {
+            self.failure(failure, Some("the run is published all the same; this is tried again with the next run"));
+        }
+    }
+
+    /// An error: what, where, why, what happened to the data, what to do.
+    pub fn failure(&self, failure: &Failure, data: Option<&str>) {
+        let place = failure.location.as_ref().map_or_else(String::new, |location| format!(" ({location})"));
+        err(&format!("{RED}error[{}]{RESET}: {BOLD}{}{RESET}{place}", failure.code, failure.message));
+        for (label, value) in &failure.details {
+            err(&format!("  {label}: {value}"));
+        }
+        for cause in &failure.causes {
+            err(&format!("  because: {cause}"));
+        }
+        if let Some(data) = data {
+            err(data);
+        }
+        for hint in &failure.hints {
+            err(&format!("{GREEN}hint{RESET}: {hint}"));
+        }
+    }
+
+    /// Ends a command that could not do what it was asked for.
+    pub fn trouble(&self, trouble: Trouble) -> u8 {
+        match trouble {
+            Trouble::Wrong(failures) => {
+                failures.iter().for_each(|failure| self.failure(failure, None));
+                2
+            }
+            Trouble::Failed(failure) => {
+                self.failure(&failure, None);
+                1
+            }
+        }
+    }
+}
+
+fn nothing_written(receipt: &Receipt, report: &Report) -> String {
+    match &report.note {
+        Some(note) => format!("nothing was written; {note}"),
+        None if receipt.rows_before == 0 => "nothing was written; there is no table yet".to_owned(),
+        None => "nothing was written; the table is as it was".to_owned(),
+    }
+}
+
+fn colour(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Published => GREEN,
+        Outcome::Failed => RED,
+        Outcome::Held => YELLOW,
+        Outcome::Unchanged | Outcome::Cancelled | Outcome::Waiting => DIM,
+    }
+}
+
+/// A receipt for people, as lines.
+pub fn receipt_text(receipt: &Receipt, report: &Report) -> Vec<String> {
+    let run = receipt.run.map_or_else(|| "     -".to_owned(), |run| format!("run {run:>2}"));
+    let head = format!("{run}  {}{:<9}{RESET}  {}", colour(receipt.outcome), receipt.outcome.as_str(), receipt.table);
+    if matches!(receipt.outcome, Outcome::Waiting | Outcome::Failed) {
+        return vec![format!("{head}  {} rows", thousands(receipt.rows_after))];
+    }
+    let would = if receipt.outcome == Outcome::Held { "would be " } else { "" };
+    let rejected = receipt.counts.rejected + receipt.sources.values().map(|source| source.rejected).sum::<u64>();
+    let mut counts = receipt.counts;
+    counts.rejected = rejected;
+    let mut lines = vec![format!("{head}  {would}{BOLD}{counts}{RESET}  {} → {} rows", thousands(receipt.rows_before), thousands(receipt.rows_after))];
+    let width = receipt.sources.keys().map(|name| name.chars().count()).max().unwrap_or(0);
+    if receipt.run.is_some() || receipt.outcome != Outcome::Unchanged {
+        for (name, source) in &receipt.sources {
+            let rejected = if source.rejected > 0 { format!(", {YELLOW}{} rejected{RESET}", thousands(source.rejected)) } else { String::new() };
+            let changed = if source.changed { "" } else { "  (not changed)" };
+            lines.push(format!("        {DIM}{name:<width$}{RESET}  {} read, {} accepted{rejected}{DIM}{changed}{RESET}", thousands(source.read), thousands(source.accepted)));
+        }
+    }
+    if receipt.counts.duplicate > 0 {
+        lines.push(format!("        {} exact repetitions collapsed", thousands(receipt.counts.duplicate)));
+    }
+    let restated = &report.restatement;
+    if restated.rows > 0 && receipt.outcome == Outcome::Published {
+        let back = restated.days_back.map_or_else(String::new, |days| format!(", up to {days} days back"));
+        let (oldest, newest) = (restated.oldest.as_deref().unwrap_or("?"), restated.newest.as_deref().unwrap_or("?"));
+        lines.push(format!("        {DIM}restated {} rows, {oldest} to {newest}{back}{RESET}", thousands(restated.rows)));
+    }
+    let [opened, resolved, open] = report.quarantine;
+    if opened + resolved + open > 0 {
+        lines.push(format!("        {DIM}quarantine: {} new, {} resolved, {} open{RESET}", thousands(opened), thousands(resolved), thousands(open)));
+    }
+    lines
+}
+
+/// A changed row on one line: `~ date=2020-03-02  cases 88 → 89`.
+pub fn change_text(change: &Change) -> String {
+    let show = |value: &serde_json::Value| match value {
+        serde_json::Value::String(text) => text.clone(),
+        serde_json::Value::Null => "∅".to_owned(),
+        other => other.to_string(),
+    };
+    let key = change.key.iter().map(|(name, value)| format!("{name}={}", show(value))).collect::<Vec<_>>().join(" ");
+    let rest = |row: &serde_json::Map<String, serde_json::Value>| {
+        row.iter().filter(|(name, _)| !change.key.contains_key(*name)).map(|(name, value)| format!("{name} {}", show(value))).collect::<Vec<_>>().join("  ")
+    };
+    match (change.op, &change.before, &change.after) {
+        (Op::Insert, _, Some(after)) => format!("{GREEN}+{RESET} {key}  {}", rest(after)),
+        (Op::Delete, Some(before), _) => format!("{RED}−{RESET} {key}  {}", rest(before)),
+        (Op::Update, Some(before), Some(after)) => {
+            let differing = after.iter().filter(|(name, value)| before.get(*name) != Some(value));
+            let cells = differing.map(|(name, value)| format!("{name} {} → {}", before.get(name).map_or_else(|| "∅".to_owned(), show), show(value)));
+            format!("{YELLOW}~{RESET} {key}  {}", cells.collect::<Vec<_>>().join("  "))
+        }
+        _ => key,
+    }
+}
+
+/// Quotes a CSV cell if it needs it.
+pub fn csv_cell(value: &serde_json::Value) -> String {
+    let text = match value {
+        serde_json::Value::Null => return String::new(),
+        serde_json::Value::String(text) if text.is_empty() => return "\"\"".to_owned(),
+        serde_json::Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    if text.contains(['"', ',', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
+}
