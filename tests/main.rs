@@ -1,1 +1,16 @@
-//! The integration tests, one binary over the real command line.
+//! The integration tests: one binary, over the real command line.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, reason = "a test that fails by panicking is a test that works")]
+
+mod environment;
+mod real_data;
+
+mod accidents;
+mod commands;
+mod external_readers;
+mod faults;
+mod house_rules;
+mod notifications;
+mod pipelines;
+mod replays;
+mod spectrum;
