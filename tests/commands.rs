@@ -121,7 +121,7 @@ fn quarantine_fills_heals_and_is_not_counted_twice() {
     // Mended by the user: the type is widened, and the row comes back by itself.
     environment.write("in.csv", many(0..52).replace("7,70\n", "7,x\n"));
     environment.expect(0, &["run", "small"]);
-    environment.write("small/pipeline.yaml", SMALL.replace("n: { type: int64 }", "n: { type: int64 }\n    csv: { null: [x] }"));
+    environment.write("small/pipeline.yaml", SMALL.replace("n: { type: int64 }", "n: { type: int64 }\n    csv: { nulls: [x] }"));
     assert_eq!(environment.receipt("small")["outcome"], "published");
     assert_eq!(environment.expect(0, &["quarantine", "export"]).receipts().len(), 0);
 }
@@ -192,7 +192,6 @@ fn errors_say_what_where_why_and_what_to_do() {
     let ran = environment.expect(2, &["validate", "small"]);
     insta::assert_snapshot!(ran.stderr, @r"
     error[TG301]: column 'm' not found (small/t.sql:2:8)
-    hint: possible column s.n
     ");
     environment.write("small/t.sql", "SELECT id n\nFROM s WHERE\n");
     assert!(environment.expect(2, &["validate", "small"]).stderr.contains("(small/t.sql:2:13)"));

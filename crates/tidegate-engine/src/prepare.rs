@@ -70,12 +70,16 @@ impl Preparation<'_> {
         };
         let table_schema = produced.staged.schema();
         let key = self.key(&table_schema)?;
+        // Without a key, an append-only table takes every row for a new one, and keeps no order.
+        let unkeyed_append = table.mode == Mode::Append && table.key.is_empty();
         let order = match current.order() {
+            _ if unkeyed_append => Order { columns: Vec::new() },
             Some(names) => Order::by_names(&table_schema, names)?,
             None => key.clone(),
         };
         // The order the rows have, or else the table's: then they are sorted.
         let (order, rows) = match produced.probe.found() {
+            _ if unkeyed_append => (order, produced.staged.read()?),
             Some(found) => (found, produced.staged.read()?),
             None => (order.clone(), order::sort(&self.context, &produced.staged, &order, &self.handle)?),
         };
@@ -89,8 +93,6 @@ impl Preparation<'_> {
         }
         let most = self.pipeline.file.limits.max_quarantine;
         let found = Arc::new(Mutex::new(Deduped::default()));
-        // Without a key, an append-only table takes every row for a new one.
-        let unkeyed_append = table.mode == Mode::Append && table.key.is_empty();
         let rows = if unkeyed_append {
             rows
         } else {

@@ -123,9 +123,11 @@ impl Tables {
         let list = columns.join(", ");
         let history = quote(&format!("{name}__history"));
         if key.is_empty() {
-            // Inserts less deletes, row by row.
+            // Of every row as many as were inserted less those that were deleted.
             return Ok(format!(
-                "SELECT {list} FROM (SELECT {list}, sum(CASE _op WHEN 'insert' THEN 1 ELSE -1 END) AS _n FROM {history} WHERE _run <= {run} GROUP BY {list}) WHERE _n > 0"
+                "SELECT {list} FROM (SELECT {list}, _op, row_number() OVER (PARTITION BY {list}, _op) AS _nth, \
+                 sum(CASE _op WHEN 'insert' THEN 1 ELSE -1 END) OVER (PARTITION BY {list}) AS _left FROM {history} WHERE _run <= {run}) \
+                 WHERE _op = 'insert' AND _nth <= _left"
             ));
         }
         let key = key.iter().map(|name| quote(name)).collect::<Vec<_>>().join(", ");

@@ -87,14 +87,14 @@ pub struct CsvOptions {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub encoding: Option<String>,
     /// Further texts that mean "no value"; an empty cell always does, and nothing else unless it is listed here.
-    pub null: Vec<String>,
+    pub nulls: Vec<String>,
     /// Whether spaces around cells are dropped.
     pub trim: bool,
 }
 
 impl Default for CsvOptions {
     fn default() -> Self {
-        Self { delimiter: ',', quote: '"', header: true, skip_lines: 0, encoding: None, null: Vec::new(), trim: false }
+        Self { delimiter: ',', quote: '"', header: true, skip_lines: 0, encoding: None, nulls: Vec::new(), trim: false }
     }
 }
 

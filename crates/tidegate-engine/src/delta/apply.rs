@@ -143,7 +143,9 @@ fn plan(current: &CurrentTable, changes: crate::staged::Batches, schema: &Schema
     let files = current.files();
     // Another schema: every file is written anew. Tables without an order take new rows at the end.
     let all = !files.is_empty() && current.schema() != *schema;
-    let bounds = if files.is_empty() { None } else { Some(current.first_keys(&order.names(schema))?) };
+    // A table without an order takes new rows in new files: nothing says where else they would belong.
+    let unordered = order.columns.is_empty();
+    let bounds = if files.is_empty() || unordered { None } else { Some(current.first_keys(&order.names(schema))?) };
     let bound_order = Order { columns: (0..order.columns.len()).collect() };
     let key_only = |batch: &RecordBatch| batch.project(&order.columns);
     let full = files.last().is_some_and(|file| file.rows as usize >= ROWS_PER_FILE / 2);
@@ -157,8 +159,8 @@ fn plan(current: &CurrentTable, changes: crate::staged::Batches, schema: &Schema
         number += 1;
         out(Task { number, base: base.cloned(), changes: std::mem::take(waiting) })
     };
-    let last_key = if full && !all { files.last().map(|file| last_row(file, schema)).transpose()? } else { None };
-    let mut beyond = files.is_empty();
+    let last_key = if full && !all && !unordered { files.last().map(|file| last_row(file, schema)).transpose()? } else { None };
+    let mut beyond = files.is_empty() || (unordered && !all);
     for batch in changes {
         let slice = Slice::new(&batch?, schema)?;
         let keys = key_only(&slice.rows)?;

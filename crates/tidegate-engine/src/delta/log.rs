@@ -58,7 +58,7 @@ pub(super) async fn create(folder: &Path, name: &str, schema: &SchemaRef, order:
         ("delta.checkpointInterval".to_owned(), Some("50".to_owned())),
         ("delta.logRetentionDuration".to_owned(), Some("interval 30 days".to_owned())),
     ];
-    settings.extend(order.map(|order| (ORDER.to_owned(), Some(order.join(",")))));
+    settings.extend(order.filter(|order| !order.is_empty()).map(|order| (ORDER.to_owned(), Some(order.join(",")))));
     let table = CreateBuilder::new()
         .with_location(url(folder)?.as_str())
         .with_table_name(name)

@@ -284,7 +284,7 @@ pub(super) fn open_csv(spec: &Arc<Spec>, path: &Path, report: &mut Parsed) -> Re
         report.header = names;
     }
     let lines = memchr::memchr_iter(dialect.newline, &head[..used]).count() as u64;
-    let nulls = Nulls { words: options.null.iter().map(|word| word.clone().into_bytes()).collect(), quote: dialect.quote, trim: options.trim };
+    let nulls = Nulls { words: options.nulls.iter().map(|word| word.clone().into_bytes()).collect(), quote: dialect.quote, trim: options.trim };
     let newline = dialect.newline;
     Ok(start(spec, Kind::Csv(dialect, layout), nulls, decoded, head[used..].to_vec(), newline, 1 + lines))
 }
