@@ -42,9 +42,28 @@ fn a_receipt_reads_well_and_is_stable_json() {
     adds_up(&receipt);
     let mut names: Vec<&String> = receipt.as_object().unwrap().keys().collect();
     names.sort();
-    assert_eq!(names, ["counts", "error", "finished_at", "held", "outcome", "pipeline", "rows_after", "rows_before", "run", "sources", "started_at", "table"]);
+    assert_eq!(
+        names,
+        [
+            "counts",
+            "error",
+            "finished_at",
+            "held",
+            "outcome",
+            "pipeline",
+            "rows_after",
+            "rows_before",
+            "run",
+            "sources",
+            "started_at",
+            "table"
+        ]
+    );
     // 15,150 holds the text 5,50 too: two rows are updated; the bad row keeps what the table said before.
-    assert_eq!(receipt["counts"], serde_json::json!({ "new": 2, "updated": 1, "removed": 1, "unchanged": 17, "duplicate": 0, "rejected": 0, "kept": 1 }));
+    assert_eq!(
+        receipt["counts"],
+        serde_json::json!({ "new": 2, "updated": 1, "removed": 1, "unchanged": 17, "duplicate": 0, "rejected": 0, "kept": 1 })
+    );
 }
 
 #[test]
@@ -52,7 +71,10 @@ fn nothing_new_writes_nothing() {
     let publisher = TestPublisher::start();
     publisher.publisher.publish("/t.csv", "id,n\n1,1\n");
     let environment = Environment::new();
-    environment.write("small/pipeline.yaml", SMALL.replace("file: { path: ../in.csv }", &format!("http: {{ url: {:?} }}", publisher.publisher.url("/t.csv"))));
+    environment.write(
+        "small/pipeline.yaml",
+        SMALL.replace("file: { path: ../in.csv }", &format!("http: {{ url: {:?} }}", publisher.publisher.url("/t.csv"))),
+    );
     environment.expect(0, &["run", "small"]);
     let files = || {
         let mut files = Vec::new();
@@ -180,7 +202,10 @@ fn contradicting_rows_are_all_rejected_and_repetitions_collapse() {
     let environment = small("id,n\n1,1\n2,2\n2,2\n3,3\n3,4\n4,4\n");
     let receipt = environment.receipt("small");
     assert_eq!(receipt["outcome"], "published", "{receipt}");
-    assert_eq!((receipt["counts"]["new"].as_u64(), receipt["counts"]["duplicate"].as_u64(), receipt["counts"]["rejected"].as_u64()), (Some(3), Some(1), Some(2)));
+    assert_eq!(
+        (receipt["counts"]["new"].as_u64(), receipt["counts"]["duplicate"].as_u64(), receipt["counts"]["rejected"].as_u64()),
+        (Some(3), Some(1), Some(2))
+    );
     assert!(environment.expect(0, &["quarantine", "list"]).stdout.contains("several rows have this key and different values"));
 }
 
@@ -211,7 +236,10 @@ fn a_publisher_in_trouble_is_asked_again() {
     let publisher = TestPublisher::start();
     publisher.publisher.publish("/t.csv", many(0..1000));
     let environment = Environment::new();
-    environment.write("small/pipeline.yaml", SMALL.replace("file: { path: ../in.csv }", &format!("http: {{ url: {:?} }}", publisher.publisher.url("/t.csv"))));
+    environment.write(
+        "small/pipeline.yaml",
+        SMALL.replace("file: { path: ../in.csv }", &format!("http: {{ url: {:?} }}", publisher.publisher.url("/t.csv"))),
+    );
     publisher.publisher.mood("/t.csv", Mood::Status(503, 1, Some(0)));
     assert_eq!(environment.receipt("small")["outcome"], "published");
     // A transfer that breaks off is never taken for a publication.
@@ -243,7 +271,8 @@ fn init_writes_a_pipeline_that_runs() {
 fn a_mirror_stands_for_the_web() {
     let environment = Environment::new();
     environment.write("m/example.org/data/t.csv", "id,n\n1,1\n");
-    environment.write("small/pipeline.yaml", SMALL.replace("file: { path: ../in.csv }", "http: { url: \"https://example.org/data/t.csv\" }"));
+    environment
+        .write("small/pipeline.yaml", SMALL.replace("file: { path: ../in.csv }", "http: { url: \"https://example.org/data/t.csv\" }"));
     environment.expect(0, &["run", "small", "--mirror", "m"]);
     assert_eq!(environment.query("SELECT count(*) AS n FROM t")[0]["n"], 1);
 }

@@ -131,11 +131,19 @@ pub fn counts(receipt: &Value) -> [u64; 4] {
 pub fn adds_up(receipt: &Value) {
     let n = |path: &str| receipt.pointer(path).and_then(Value::as_u64).unwrap_or(0);
     for (name, source) in receipt["sources"].as_object().unwrap() {
-        assert_eq!(source["read"].as_u64(), Some(source["accepted"].as_u64().unwrap() + source["rejected"].as_u64().unwrap()), "{name} of {receipt}");
+        assert_eq!(
+            source["read"].as_u64(),
+            Some(source["accepted"].as_u64().unwrap() + source["rejected"].as_u64().unwrap()),
+            "{name} of {receipt}"
+        );
     }
     if matches!(receipt["outcome"].as_str(), Some("published" | "unchanged")) {
         assert_eq!(n("/rows_after"), n("/rows_before") + n("/counts/new") - n("/counts/removed"), "{receipt}");
-        assert_eq!(n("/rows_before"), n("/counts/updated") + n("/counts/unchanged") + n("/counts/removed") + n("/counts/kept"), "{receipt}");
+        assert_eq!(
+            n("/rows_before"),
+            n("/counts/updated") + n("/counts/unchanged") + n("/counts/removed") + n("/counts/kept"),
+            "{receipt}"
+        );
     } else {
         assert_eq!(n("/rows_after"), n("/rows_before"), "{receipt}");
     }

@@ -19,7 +19,10 @@ print(polars.read_delta(f"{home}/tables/t").sort("id").rows())
 #[test]
 fn python_polars_and_duckdb_read_both_tables() {
     let python = std::env::var("TIDEGATE_PYTHON").unwrap_or_else(|_| "python3".to_owned());
-    let there = Command::new(&python).args(["-c", "import deltalake, polars, duckdb, pyarrow"]).output().is_ok_and(|output| output.status.success());
+    let there = Command::new(&python)
+        .args(["-c", "import deltalake, polars, duckdb, pyarrow"])
+        .output()
+        .is_ok_and(|output| output.status.success());
     if !there {
         assert!(std::env::var_os("TIDEGATE_CI").is_none(), "CI must have the readers installed");
         eprintln!("skipped: {python} has no deltalake, polars, duckdb and pyarrow; .ci/run installs them");

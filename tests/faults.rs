@@ -8,7 +8,12 @@ fn state(environment: &Environment) -> [String; 3] {
     [
         environment.expect(0, &["query", "SELECT * FROM t ORDER BY id", "-o", "csv"]).stdout,
         environment.expect(0, &["query", "SELECT id, n, _op FROM t__history ORDER BY _run, id", "-o", "csv"]).stdout,
-        environment.expect(0, &["quarantine", "list", "-o", "csv", "--status", "all"]).stdout.lines().map(|line| line.split(',').skip(2).take(6).collect::<Vec<_>>().join(",") + "\n").collect(),
+        environment
+            .expect(0, &["quarantine", "list", "-o", "csv", "--status", "all"])
+            .stdout
+            .lines()
+            .map(|line| line.split(',').skip(2).take(6).collect::<Vec<_>>().join(",") + "\n")
+            .collect(),
     ]
 }
 

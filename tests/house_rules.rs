@@ -26,10 +26,16 @@ fn files(ending: &str) -> Vec<PathBuf> {
 fn every_error_code_has_its_page_and_every_page_its_code() {
     let folder = project().join("docs/errors");
     for code in Code::ALL {
-        let page = std::fs::read_to_string(folder.join(format!("{code}.md"))).unwrap_or_else(|_| panic!("docs/errors/{code}.md is not there"));
-        assert!(page.starts_with(&format!("# {code}: {}\n", code.title())), "docs/errors/{code}.md must begin with `# {code}: {}`", code.title());
+        let page =
+            std::fs::read_to_string(folder.join(format!("{code}.md"))).unwrap_or_else(|_| panic!("docs/errors/{code}.md is not there"));
+        assert!(
+            page.starts_with(&format!("# {code}: {}\n", code.title())),
+            "docs/errors/{code}.md must begin with `# {code}: {}`",
+            code.title()
+        );
     }
-    let pages = std::fs::read_dir(folder).unwrap().filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().starts_with("TG")).count();
+    let pages =
+        std::fs::read_dir(folder).unwrap().filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().starts_with("TG")).count();
     assert_eq!(pages, Code::ALL.len());
 }
 

@@ -1,6 +1,12 @@
 //! The integration tests: one binary, over the real command line.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, reason = "a test that fails by panicking is a test that works")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test that fails by panicking is a test that works"
+)]
 
 mod environment;
 mod real_data;

@@ -1,7 +1,7 @@
 //! People are told, once; what fails to be told is told later.
 
-use crate::environment::{Environment, TestPublisher};
 use crate::commands::SMALL;
+use crate::environment::{Environment, TestPublisher};
 use std::{
     io::{Read as _, Write as _},
     net::TcpListener,
@@ -26,7 +26,10 @@ fn receiver(answers: Vec<u16>) -> (String, mpsc::Receiver<String>) {
                 bytes.extend_from_slice(&buffer[..n]);
                 let text = String::from_utf8_lossy(&bytes).into_owned();
                 if let Some((head, body)) = text.split_once("\r\n\r\n") {
-                    let length = head.lines().find_map(|line| line.to_lowercase().strip_prefix("content-length: ").and_then(|n| n.parse::<usize>().ok())).unwrap_or(0);
+                    let length = head
+                        .lines()
+                        .find_map(|line| line.to_lowercase().strip_prefix("content-length: ").and_then(|n| n.parse::<usize>().ok()))
+                        .unwrap_or(0);
                     if body.len() >= length {
                         let _ = send.send(text.clone());
                         break;
@@ -55,7 +58,9 @@ fn a_webhook_that_fails_is_told_later_with_the_same_id() {
     let first = received.recv_timeout(Duration::from_secs(10)).unwrap();
     environment.expect(0, &["run", "small"]);
     let second = received.recv_timeout(Duration::from_secs(10)).unwrap();
-    let header = |text: &str, name: &str| text.lines().find_map(|line| line.to_lowercase().strip_prefix(&format!("{name}: ")).map(str::to_owned)).unwrap();
+    let header = |text: &str, name: &str| {
+        text.lines().find_map(|line| line.to_lowercase().strip_prefix(&format!("{name}: ")).map(str::to_owned)).unwrap()
+    };
     assert_eq!(header(&first, "tidegate-delivery"), header(&second, "tidegate-delivery"));
     assert!(header(&second, "tidegate-signature").starts_with("t="));
     assert!(second.contains("\"outcome\":\"published\""));
@@ -69,7 +74,10 @@ fn once_per_incident_plus_recovery() {
     let source = format!("http: {{ url: {:?} }}", publisher.publisher.url("/t.csv"));
     environment.write(
         "small/pipeline.yaml",
-        format!("{}notify:\n  - slack: {{ url: {url:?} }}\n    when: {{ outcome: [failed, held] }}\n", SMALL.replace("file: { path: ../in.csv }", &source)),
+        format!(
+            "{}notify:\n  - slack: {{ url: {url:?} }}\n    when: {{ outcome: [failed, held] }}\n",
+            SMALL.replace("file: { path: ../in.csv }", &source)
+        ),
     );
     publisher.publisher.publish("/t.csv", "id,n\n1,1\n");
     environment.expect(0, &["run", "small"]);

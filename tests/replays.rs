@@ -53,7 +53,8 @@ fn all_versions_of_the_national_file_give_the_expected_counts() {
     let environment = Environment::new();
     environment.write("nyt/pipeline.yaml", NYT_ALONE);
     let index = rows(&folder.join("index.csv"));
-    let files: Vec<String> = index.iter().filter(|row| row[0] == "nyt-us").map(|row| folder.join("nyt-us").join(&row[1]).display().to_string()).collect();
+    let files: Vec<String> =
+        index.iter().filter(|row| row[0] == "nyt-us").map(|row| folder.join("nyt-us").join(&row[1]).display().to_string()).collect();
     assert_eq!(files.len(), 251);
     let mut args = vec!["backfill", "nyt", "-o", "json"];
     args.extend(files.iter().map(String::as_str));

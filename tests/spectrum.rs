@@ -18,7 +18,11 @@ fn all_of_csv_spectrum_parses_to_its_json() {
             expected[0]["Contact Phone Number"] = "2095257564".into();
         }
         let names: Vec<String> = expected[0].as_object().unwrap().keys().cloned().collect();
-        let columns: Vec<String> = names.iter().enumerate().map(|(i, name)| format!("      c{i}: {{ type: string, from: {} }}", serde_json::to_string(name).unwrap())).collect();
+        let columns: Vec<String> = names
+            .iter()
+            .enumerate()
+            .map(|(i, name)| format!("      c{i}: {{ type: string, from: {} }}", serde_json::to_string(name).unwrap()))
+            .collect();
         let environment = Environment::new();
         environment.write(
             "p/pipeline.yaml",

@@ -47,7 +47,8 @@ impl Outside for World {
     }
 
     fn notifier(&self, pipeline: &Pipeline, index: usize) -> Result<Box<dyn Notifier>, Failure> {
-        let spec = pipeline.file.notify.get(index).ok_or_else(|| Failure::new(Code::TG601, "the notifier is no longer in the pipeline file"))?;
+        let spec =
+            pipeline.file.notify.get(index).ok_or_else(|| Failure::new(Code::TG601, "the notifier is no longer in the pipeline file"))?;
         Ok(match spec {
             _ if spec.console.is_some() => Box::new(notifiers::console::Console::new(Arc::clone(&self.console))),
             tidegate_core::pipeline::Notify { email: Some(email), .. } => Box::new(notifiers::email::EmailNotifier::new(email)?),

@@ -158,7 +158,9 @@ impl Condition {
             "equals-ignore-case" => text(operand).map(Self::EqualsIgnoreCase),
             "exists" => operand.as_bool().map(Self::Exists).ok_or_else(|| "`exists` needs `true` or `false`".to_owned()),
             "numeric" => Comparison::parse(operand).map(Self::Numeric),
-            other => Err(format!("there is no operator `{other}` (operators: anything-but, prefix, suffix, equals-ignore-case, numeric, exists)")),
+            other => Err(format!(
+                "there is no operator `{other}` (operators: anything-but, prefix, suffix, equals-ignore-case, numeric, exists)"
+            )),
         }
     }
 

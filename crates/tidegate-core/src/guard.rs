@@ -1,15 +1,17 @@
 //! Guards: limits on what a run may change. A run beyond one of them is held, not failed: a person, or the next sane
 //! publication, decides.
 
-use crate::{
-    Counts, SourceReceipt,
-    pipeline::Guards,
-    receipt::thousands,
-};
+use crate::{Counts, SourceReceipt, pipeline::Guards, receipt::thousands};
 use std::collections::BTreeMap;
 
 /// The guards that hold a run with these numbers, each as one sentence; none if it may pass.
-pub fn breaches(guards: &Guards, counts: &Counts, sources: &BTreeMap<String, SourceReceipt>, rows_before: u64, rows_after: u64) -> Vec<String> {
+pub fn breaches(
+    guards: &Guards,
+    counts: &Counts,
+    sources: &BTreeMap<String, SourceReceipt>,
+    rows_before: u64,
+    rows_after: u64,
+) -> Vec<String> {
     let mut found = Vec::new();
     let limits = [
         ("remove", "max_removed", guards.max_removed, counts.removed),
@@ -21,7 +23,12 @@ pub fn breaches(guards: &Guards, counts: &Counts, sources: &BTreeMap<String, Sou
         if let Some(limit) = limit
             && limit.exceeded(count, rows_before)
         {
-            found.push(format!("would {verb} {} of {} rows{} ({name}: {limit})", thousands(count), thousands(rows_before), share(count, rows_before)));
+            found.push(format!(
+                "would {verb} {} of {} rows{} ({name}: {limit})",
+                thousands(count),
+                thousands(rows_before),
+                share(count, rows_before)
+            ));
         }
     }
     if let Some(limit) = guards.max_rejected {

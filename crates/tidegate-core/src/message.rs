@@ -1,6 +1,11 @@
 //! Messages: what people and systems are told about a run, before a notifier gives it its form.
 
-use crate::{Receipt, changes::{Change, Restatement}, filter::Attributes, quarantine::Rejected};
+use crate::{
+    Receipt,
+    changes::{Change, Restatement},
+    filter::Attributes,
+    quarantine::Rejected,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 

@@ -132,7 +132,9 @@ pub fn verify(
     rows_before: u64,
     rows_after: u64,
 ) -> Result<(), Failure> {
-    let wrong = |what: String| Err(Failure::new(Code::TG305, what).hint("nothing was written; please report this with the output of `tidegate show`"));
+    let wrong = |what: String| {
+        Err(Failure::new(Code::TG305, what).hint("nothing was written; please report this with the output of `tidegate show`"))
+    };
     for (name, source) in sources {
         if source.read != source.accepted + source.rejected {
             return wrong(format!(

@@ -131,10 +131,14 @@ impl ChangesetWriter {
         let ops: StringArray = gathered.iter().map(|(op, ..)| Some(op.as_str())).collect();
         self.own_columns(&mut columns, Arc::new(ops));
         let updated: Vec<bool> = gathered.iter().map(|(op, ..)| *op == Op::Update).collect();
-        let before: Vec<(usize, usize)> = gathered.iter().map(|(op, before, _)| before.filter(|_| *op == Op::Update).unwrap_or((0, 0))).collect();
+        let before: Vec<(usize, usize)> =
+            gathered.iter().map(|(op, before, _)| before.filter(|_| *op == Op::Update).unwrap_or((0, 0))).collect();
         let fields = before_fields(&self.table, &self.key);
         if !fields.is_empty() {
-            let inner = (0..self.table.fields().len()).filter(|i| !self.key.columns.contains(i)).map(|i| self.gather(i, &before)).collect::<Result<_>>()?;
+            let inner = (0..self.table.fields().len())
+                .filter(|i| !self.key.columns.contains(i))
+                .map(|i| self.gather(i, &before))
+                .collect::<Result<_>>()?;
             columns.push(Arc::new(StructArray::try_new(fields, inner, Some(NullBuffer::from(updated)))?));
         }
         self.sources.truncate(1);
@@ -148,7 +152,9 @@ impl ChangesetWriter {
 
     fn own_columns(&self, columns: &mut Vec<ArrayRef>, ops: ArrayRef) {
         let n = ops.len();
-        let moment = |at: Timestamp| -> ArrayRef { Arc::new(TimestampMicrosecondArray::from_value(at.as_microsecond(), n).with_timezone(crate::schema::UTC)) };
+        let moment = |at: Timestamp| -> ArrayRef {
+            Arc::new(TimestampMicrosecondArray::from_value(at.as_microsecond(), n).with_timezone(crate::schema::UTC))
+        };
         columns.push(ops);
         columns.push(Arc::new(Int64Array::from_value(self.stamp.run.0, n)));
         columns.push(moment(self.stamp.published_at));
@@ -163,10 +169,8 @@ impl ChangesetWriter {
         let file = match &mut self.file {
             Some(file) => file,
             None => {
-                let notes = [
-                    ("tidegate.order", self.order.names(&self.table).join(",")),
-                    ("tidegate.key", self.key.names(&self.table).join(",")),
-                ];
+                let notes =
+                    [("tidegate.order", self.order.names(&self.table).join(",")), ("tidegate.key", self.key.names(&self.table).join(","))];
                 self.file.insert(ParquetFile::create(&self.path, Arc::clone(&self.schema), &notes)?)
             }
         };
@@ -230,6 +234,8 @@ pub(crate) fn change(batch: &RecordBatch, row: usize, key: &[String], masked: &[
 
 /// A changeset being read.
 pub(crate) struct ChangesetReader {
+    /// All columns.
+    pub(crate) whole: SchemaRef,
     /// The table's columns.
     pub(crate) table: SchemaRef,
     /// The table's order.
@@ -253,12 +259,17 @@ pub(crate) fn read(path: &Path) -> Result<ChangesetReader> {
     let fields: Fields = builder.schema().fields().iter().filter(|field| !OWN.contains(&field.name().as_str())).cloned().collect();
     let table = Arc::new(Schema::new(fields));
     let order = Order::by_names(&table, &order)?;
+    let whole = Arc::clone(builder.schema());
     let reader = builder.with_batch_size(FLUSH).build()?;
-    Ok(ChangesetReader { table, order, key, batches: Box::new(reader.map(|batch| batch.map_err(EngineError::from))) })
+    Ok(ChangesetReader { whole, table, order, key, batches: Box::new(reader.map(|batch| batch.map_err(EngineError::from))) })
 }
 
 /// The ops of a batch of a changeset.
 pub(crate) fn ops(batch: &RecordBatch) -> Result<Vec<Op>> {
     let column = batch.column_by_name("_op").ok_or_else(|| EngineError::Bug("a changeset without `_op`".to_owned()))?;
-    column.as_string::<i32>().iter().map(|word| word.and_then(Op::parse).ok_or_else(|| EngineError::Bug("an unknown `_op`".to_owned()))).collect()
+    column
+        .as_string::<i32>()
+        .iter()
+        .map(|word| word.and_then(Op::parse).ok_or_else(|| EngineError::Bug("an unknown `_op`".to_owned())))
+        .collect()
 }

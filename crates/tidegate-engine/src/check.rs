@@ -1,6 +1,9 @@
 //! Checks of single rows: SQL expressions compiled once and evaluated on batches.
 
-use crate::{error::{EngineError, Result}, sql};
+use crate::{
+    error::{EngineError, Result},
+    sql,
+};
 use arrow::{
     array::{Array, AsArray, RecordBatch},
     datatypes::{DataType, SchemaRef},
@@ -26,7 +29,12 @@ pub(crate) fn row_checks(pipeline: &Pipeline, source: &str, schema: &SchemaRef) 
     for (column, (name, options)) in declared.columns.iter().enumerate() {
         let Some(sql) = &options.check else { continue };
         let at = ["sources", source, "columns", name.as_str(), "check"];
-        let fail = |message: String| EngineError::Sql { message: format!("the check of column `{name}` {message}"), location: pipeline.location(&at), hints: Vec::new(), running: false };
+        let fail = |message: String| EngineError::Sql {
+            message: format!("the check of column `{name}` {message}"),
+            location: pipeline.location(&at),
+            hints: Vec::new(),
+            running: false,
+        };
         let state = context.get_or_insert_with(SessionContext::new).state();
         let df_schema = DFSchema::try_from(Arc::clone(schema))?;
         let compiled = state

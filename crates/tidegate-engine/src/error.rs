@@ -101,12 +101,16 @@ impl From<EngineError> for Failure {
         match &error {
             EngineError::MissingColumns { got, location, missing, .. } => {
                 failure = failure.at(location.clone()).detail("got", got.join(", ")).hint(match missing.as_slice() {
-                    [one] => format!("if the publisher renamed `{one}`, set `from:` to its new name; if it may be absent, set `optional: true`"),
+                    [one] => {
+                        format!("if the publisher renamed `{one}`, set `from:` to its new name; if it may be absent, set `optional: true`")
+                    }
                     _ => "if the publisher renamed them, set `from:`; if they may be absent, set `optional: true`".to_owned(),
                 });
             }
             EngineError::WrongFormat { begins, .. } => {
-                failure = failure.detail("begins", begins.clone()).hint("the address may have moved, or a login page or an error page came instead of the data");
+                failure = failure
+                    .detail("begins", begins.clone())
+                    .hint("the address may have moved, or a login page or an error page came instead of the data");
             }
             EngineError::Sql { location, hints, .. } => {
                 failure = failure.at(location.clone());
@@ -125,9 +129,13 @@ impl From<EngineError> for Failure {
             EngineError::TooManyRejected { .. } => {
                 failure = failure.hint("the column types may not fit this file; or raise `limits: { max_quarantine: … }`");
             }
-            EngineError::Foreign { why, .. } => failure = failure.detail("found", why.clone()).hint("`tidegate rebuild PIPELINE` makes the table again from its changesets"),
+            EngineError::Foreign { why, .. } => {
+                failure = failure.detail("found", why.clone()).hint("`tidegate rebuild PIPELINE` makes the table again from its changesets")
+            }
             EngineError::Altered { .. } => failure = failure.hint("`tidegate doctor` says which files are affected"),
-            EngineError::Empty { .. } => failure = failure.hint("the publisher may be in the middle of writing it; the next run asks again"),
+            EngineError::Empty { .. } => {
+                failure = failure.hint("the publisher may be in the middle of writing it; the next run asks again")
+            }
             _ => {}
         }
         match std::error::Error::source(&error) {

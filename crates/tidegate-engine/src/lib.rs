@@ -20,8 +20,8 @@ mod validate_sql;
 
 pub use delta::DeltaDestination;
 pub use error::EngineError;
-pub use query::{Answer, Statement, Tables};
 pub use parse::{Guess, SourceRows, guess};
+pub use query::{Answer, Statement, Tables};
 
 use async_trait::async_trait;
 use tidegate_core::{
@@ -61,6 +61,9 @@ impl DataPlane for Engine {
 /// Checks the SQL of a pipeline without any data: the transform against empty sources, and every row check.
 ///
 /// Gives all errors found, and the columns the table would have.
-pub async fn validate(pipeline: &tidegate_core::pipeline::Pipeline, scratch: &std::path::Path) -> Result<Vec<(String, String)>, Vec<Failure>> {
+pub async fn validate(
+    pipeline: &tidegate_core::pipeline::Pipeline,
+    scratch: &std::path::Path,
+) -> Result<Vec<(String, String)>, Vec<Failure>> {
     validate_sql::validate(pipeline, scratch).await
 }

@@ -3,13 +3,19 @@
 //! A publisher's file is nearly always sorted somehow. Keeping the table in that order makes the diff a merge of two
 //! sorted streams without sorting anything; if the rows come otherwise, they are sorted, on disk if need be.
 
-use crate::{error::{EngineError, Result}, staged::{Batches, Staged}};
+use crate::{
+    error::{EngineError, Result},
+    staged::{Batches, Staged},
+};
 use arrow::{
     array::{DynComparator, RecordBatch, make_comparator},
     compute::SortOptions,
     datatypes::{Schema, SchemaRef},
 };
-use datafusion::{execution::SendableRecordBatchStream, prelude::{SessionContext, ident}};
+use datafusion::{
+    execution::SendableRecordBatchStream,
+    prelude::{SessionContext, ident},
+};
 use futures::StreamExt as _;
 use std::{cmp::Ordering, sync::Arc};
 use tokio::runtime::Handle;
@@ -115,7 +121,8 @@ impl OrderProbe {
 /// The staged rows in `order`, sorted with spilling.
 pub(crate) fn sort(context: &SessionContext, staged: &Staged, order: &Order, handle: &Handle) -> Result<Batches> {
     let schema = staged.schema();
-    let by = order.columns.iter().map(|i| ident(schema.field(*i).name().clone()).sort(!ASCENDING.descending, ASCENDING.nulls_first)).collect();
+    let by =
+        order.columns.iter().map(|i| ident(schema.field(*i).name().clone()).sort(!ASCENDING.descending, ASCENDING.nulls_first)).collect();
     let frame = context.read_table(staged.table()?)?.sort(by)?;
     let stream = handle.block_on(frame.execute_stream())?;
     Ok(blocking(stream, schema, handle.clone(), EngineError::from))

@@ -5,7 +5,10 @@ use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use parquet::{
     arrow::{ArrowWriter, arrow_writer::ArrowWriterOptions},
     basic::Compression,
-    file::{metadata::{KeyValue, ParquetMetaData}, properties::WriterProperties},
+    file::{
+        metadata::{KeyValue, ParquetMetaData},
+        properties::WriterProperties,
+    },
 };
 use sha2::{Digest, Sha256};
 use std::{

@@ -87,7 +87,8 @@ impl Preparation<'_> {
 
         let masked = masked_columns(self.pipeline);
         let stamp = Stamp { run: self.work.run, published_at: self.work.published_at, committed_at: self.work.committed_at };
-        let mut writer = ChangesetWriter::new(&self.work.changeset, Arc::clone(&table_schema), key.clone(), order.clone(), stamp, masked.clone());
+        let mut writer =
+            ChangesetWriter::new(&self.work.changeset, Arc::clone(&table_schema), key.clone(), order.clone(), stamp, masked.clone());
         for batch in produced.staged.read()? {
             writer.restated.observe_produced(&batch?);
         }
@@ -128,7 +129,14 @@ impl Preparation<'_> {
             rejected: rejected_count,
             kept,
         };
-        let violations = self.handle.block_on(table_checks::run(self.pipeline, &self.context, &current, &table_schema, &key, changeset.is_some().then_some(self.work.changeset.as_path())))?;
+        let violations = self.handle.block_on(table_checks::run(
+            self.pipeline,
+            &self.context,
+            &current,
+            &table_schema,
+            &key,
+            changeset.is_some().then_some(self.work.changeset.as_path()),
+        ))?;
         Ok(Prepared {
             sources: produced.sources,
             rejected,

@@ -67,7 +67,13 @@ impl Tables {
 
     /// Answers a SELECT over all tables, a batch at a time. With `as_of`, each table is as that run left it (`key` says the
     /// keys of the tables: empty for one that has none).
-    pub async fn query(&self, text: &str, as_of: Option<RunId>, key: &dyn Fn(&str) -> Vec<String>, out: &mut (dyn FnMut(Answer) -> bool + Send)) -> Result<()> {
+    pub async fn query(
+        &self,
+        text: &str,
+        as_of: Option<RunId>,
+        key: &dyn Fn(&str) -> Vec<String>,
+        out: &mut (dyn FnMut(Answer) -> bool + Send),
+    ) -> Result<()> {
         let context = sql::context(MEMORY, &self.scratch, self.threads)?;
         for name in self.names() {
             let table = CurrentTable::open(&self.folder.join(&name)).await?;
@@ -146,15 +152,26 @@ impl Tables {
         }
         context.register_table(TableReference::bare("history"), history.provider(&history.schema())?)?;
         let quote = |text: &str, mark: &str| format!("{mark}{}{mark}", text.replace(mark, &mark.repeat(2)));
-        let wanted = key.iter().map(|(name, value)| format!("CAST({} AS VARCHAR) = {}", quote(name, "\""), quote(value, "'"))).collect::<Vec<_>>().join(" AND ");
+        let wanted = key
+            .iter()
+            .map(|(name, value)| format!("CAST({} AS VARCHAR) = {}", quote(name, "\""), quote(value, "'")))
+            .collect::<Vec<_>>()
+            .join(" AND ");
         let frame = context.sql(&format!("SELECT * FROM history WHERE {wanted} ORDER BY _run")).await?;
         let mut statements = Vec::new();
         for batch in frame.collect().await? {
             for row in 0..batch.num_rows() {
-                let moment = |name: &str| batch.column_by_name(name).and_then(|column| rows::text(column.as_ref(), row).parse().ok()).unwrap_or_default();
+                let moment = |name: &str| {
+                    batch.column_by_name(name).and_then(|column| rows::text(column.as_ref(), row).parse().ok()).unwrap_or_default()
+                };
                 let run = batch.column_by_name("_run").and_then(|column| rows::text(column.as_ref(), row).parse().ok()).unwrap_or_default();
                 if let Some(change) = changeset::change(&batch, row, all_key, masked) {
-                    statements.push(Statement { run: RunId(run), published_at: moment("_published_at"), committed_at: moment("_committed_at"), change });
+                    statements.push(Statement {
+                        run: RunId(run),
+                        published_at: moment("_published_at"),
+                        committed_at: moment("_committed_at"),
+                        change,
+                    });
                 }
             }
         }

@@ -27,7 +27,12 @@ impl Restated {
     pub(crate) fn new(table: &Schema, key: &Order) -> Self {
         let date = key.columns.iter().copied().find(|i| *table.field(*i).data_type() == DataType::Date32);
         let columns = table.fields().iter().enumerate().filter(|(i, _)| !key.columns.contains(i));
-        let shift = |(_, field): (usize, &std::sync::Arc<arrow::datatypes::Field>)| ColumnShift { column: field.name().clone(), rows: 0, net: None, largest: None };
+        let shift = |(_, field): (usize, &std::sync::Arc<arrow::datatypes::Field>)| ColumnShift {
+            column: field.name().clone(),
+            rows: 0,
+            net: None,
+            largest: None,
+        };
         Self {
             by: date.or(key.columns.first().copied()),
             is_date: date.is_some(),

@@ -45,7 +45,9 @@ pub(crate) fn table_schema(produced: &Schema, key: &[String]) -> Result<SchemaRe
             return Err(EngineError::Shape(format!("the column `{name}` begins with `_`, which Tidegate keeps for columns of its own")));
         }
         if name.contains(|c: char| " ,;{}()\n\t=".contains(c)) {
-            return Err(EngineError::Shape(format!("the column `{name}` has a character that tables cannot have in a name; give it a plain one with `AS`")));
+            return Err(EngineError::Shape(format!(
+                "the column `{name}` has a character that tables cannot have in a name; give it a plain one with `AS`"
+            )));
         }
         if fields.iter().any(|other| other.name().eq_ignore_ascii_case(name)) {
             return Err(EngineError::Shape(format!("two columns are called `{name}`")));
@@ -68,7 +70,9 @@ fn canonical(name: &str, from: &DataType) -> Result<DataType> {
         T::Utf8 | T::LargeUtf8 | T::Utf8View | T::Null => T::Utf8,
         T::Int8 | T::Int16 | T::Int32 | T::Int64 | T::UInt8 | T::UInt16 | T::UInt32 | T::UInt64 => T::Int64,
         T::Float16 | T::Float32 | T::Float64 => T::Float64,
-        T::Decimal32(p, s) | T::Decimal64(p, s) | T::Decimal128(p, s) if *s >= 0 && *s <= i8::try_from(*p).unwrap_or(i8::MAX) => T::Decimal128(*p, *s),
+        T::Decimal32(p, s) | T::Decimal64(p, s) | T::Decimal128(p, s) if *s >= 0 && *s <= i8::try_from(*p).unwrap_or(i8::MAX) => {
+            T::Decimal128(*p, *s)
+        }
         T::Boolean => T::Boolean,
         T::Date32 | T::Date64 => T::Date32,
         T::Timestamp(..) => timestamp(),

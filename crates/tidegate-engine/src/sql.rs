@@ -70,7 +70,8 @@ fn explain(error: &DataFusionError, sql: &str) -> (String, Option<(usize, usize)
     let error = error.iter().next().unwrap_or(error);
     if let Some(diagnostic) = error.diagnostic() {
         let at = diagnostic.span.map(|span| (to_usize(span.start.line), to_usize(span.start.column)));
-        let hints = diagnostic.notes.iter().map(|note| note.message.clone()).chain(diagnostic.helps.iter().map(|help| help.message.clone()));
+        let hints =
+            diagnostic.notes.iter().map(|note| note.message.clone()).chain(diagnostic.helps.iter().map(|help| help.message.clone()));
         return (diagnostic.message.clone(), at, hints.collect());
     }
     if let DataFusionError::SQL(parser, _) = error.find_root() {
@@ -88,7 +89,10 @@ fn explain(error: &DataFusionError, sql: &str) -> (String, Option<(usize, usize)
         };
     }
     let text = error.find_root().strip_backtrace();
-    let text = text.split_once(": ").filter(|(prefix, _)| prefix.ends_with("error") || prefix.ends_with("Error")).map_or(text.as_str(), |(_, rest)| rest);
+    let text = text
+        .split_once(": ")
+        .filter(|(prefix, _)| prefix.ends_with("error") || prefix.ends_with("Error"))
+        .map_or(text.as_str(), |(_, rest)| rest);
     let first = text.lines().next().unwrap_or_default().to_owned();
     (first, place_of_quoted(text, sql), Vec::new())
 }
@@ -106,7 +110,9 @@ fn end(sql: &str) -> (usize, usize) {
 /// Errors about function arguments carry no place; the first name they quote that stands in the SQL is the best there is.
 fn place_of_quoted(message: &str, sql: &str) -> Option<(usize, usize)> {
     let quoted = message.split('\'').skip(1).step_by(2);
-    let called = quoted.filter_map(|text| text.split('(').next()).filter(|name| name.len() > 1 && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_'));
+    let called = quoted
+        .filter_map(|text| text.split('(').next())
+        .filter(|name| name.len() > 1 && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_'));
     let lower = sql.to_lowercase();
     let at = called.filter_map(|name| lower.find(&name.to_lowercase())).next()?;
     let before = sql.get(..at)?;

@@ -107,7 +107,11 @@ impl Staged {
                 Ok(Box::new((0..batches.len()).map(move |i| Ok(batches[i].clone()))))
             }
             Some(path) => {
-                let file = File::open(path.as_path()).map_err(|source| EngineError::Read { name: "scratch".to_owned(), path: path.to_path_buf(), source })?;
+                let file = File::open(path.as_path()).map_err(|source| EngineError::Read {
+                    name: "scratch".to_owned(),
+                    path: path.to_path_buf(),
+                    source,
+                })?;
                 let reader = FileReader::try_new(BufReader::with_capacity(1 << 20, file), None)?;
                 Ok(Box::new(reader.map(|batch| batch.map_err(EngineError::from))))
             }

@@ -26,7 +26,14 @@ use tidegate_core::{
 /// Violating rows that are shown.
 const EXAMPLES: usize = 5;
 
-pub(crate) async fn run(pipeline: &Pipeline, context: &SessionContext, current: &CurrentTable, schema: &SchemaRef, key: &Order, changeset: Option<&Path>) -> Result<Vec<Violation>> {
+pub(crate) async fn run(
+    pipeline: &Pipeline,
+    context: &SessionContext,
+    current: &CurrentTable,
+    schema: &SchemaRef,
+    key: &Order,
+    changeset: Option<&Path>,
+) -> Result<Vec<Violation>> {
     let table = &pipeline.file.table;
     if table.checks.is_empty() {
         return Ok(Vec::new());
@@ -80,7 +87,8 @@ fn after_sql(pipeline: &Pipeline, schema: &SchemaRef) -> String {
     let quote = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
     let columns: Vec<String> = schema.fields().iter().map(|field| quote(field.name())).collect();
     let list = columns.join(", ");
-    let key: Vec<String> = if pipeline.file.table.key.is_empty() { columns } else { pipeline.file.table.key.iter().map(|name| quote(name)).collect() };
+    let key: Vec<String> =
+        if pipeline.file.table.key.is_empty() { columns } else { pipeline.file.table.key.iter().map(|name| quote(name)).collect() };
     let same = key.iter().map(|name| format!("p.{name} IS NOT DISTINCT FROM c.{name}")).collect::<Vec<_>>().join(" AND ");
     format!(
         "SELECT {list} FROM previous p WHERE NOT EXISTS (SELECT 1 FROM changes c WHERE c._op <> 'insert' AND {same}) \

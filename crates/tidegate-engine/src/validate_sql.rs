@@ -54,7 +54,11 @@ async fn table_checks(pipeline: &Pipeline, columns: &SchemaRef, scratch: &Path) 
         [] => crate::order::Order { columns: (0..columns.fields().len()).collect() },
         names => crate::order::Order::by_names(columns, names)?,
     };
-    let tables = [(table.name.as_str(), Arc::clone(columns)), ("previous", Arc::clone(columns)), ("changes", crate::changeset::changeset_schema(columns, &key))];
+    let tables = [
+        (table.name.as_str(), Arc::clone(columns)),
+        ("previous", Arc::clone(columns)),
+        ("changes", crate::changeset::changeset_schema(columns, &key)),
+    ];
     let sources = pipeline.file.sources.iter().map(|(name, source)| (name.as_str(), schema::source_schema(source)));
     for (name, schema) in sources.chain(tables) {
         context.deregister_table(TableReference::bare(name))?;

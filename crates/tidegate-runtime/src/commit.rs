@@ -44,7 +44,8 @@ impl Conductor {
         let mut tx = self.ledger.begin().await?;
         let mut opened = Vec::new();
         if settled {
-            let movements = quarantine::reconcile(&mut tx, pipeline.name(), run.id, &judged.prepared.rejected, &healed(pipeline, &judged), now).await?;
+            let movements =
+                quarantine::reconcile(&mut tx, pipeline.name(), run.id, &judged.prepared.rejected, &healed(pipeline, &judged), now).await?;
             report.quarantine = [movements.opened.len() as u64, movements.resolved, movements.open];
             opened = movements.opened;
             for (source, id) in &run.inputs {
@@ -86,12 +87,20 @@ impl Conductor {
     }
 
     /// Commits a failed run. Nothing but the ledger's memory of it changes.
-    pub(crate) async fn commit_failure(&self, pipeline: &Arc<Pipeline>, run: &Run, failure: Failure, sources: BTreeMap<String, SourceReceipt>, started: Timestamp) -> Result<Ended> {
+    pub(crate) async fn commit_failure(
+        &self,
+        pipeline: &Arc<Pipeline>,
+        run: &Run,
+        failure: Failure,
+        sources: BTreeMap<String, SourceReceipt>,
+        started: Timestamp,
+    ) -> Result<Ended> {
         let now = self.now();
         let settled = self.ledger.last_settled(pipeline.name()).await?;
         let rows = if settled.0 > 0 { self.ledger.run(settled).await?.receipt.map_or(0, |receipt| receipt.rows_after) } else { 0 };
         // Without publications there is nothing to remember: the next run asks for them again anyway.
-        let set_aside = run.inputs.is_empty() || retry::verdict(failure.class(), run.tries, pipeline.file.retry.tries, true) == Verdict::SetAside;
+        let set_aside =
+            run.inputs.is_empty() || retry::verdict(failure.class(), run.tries, pipeline.file.retry.tries, true) == Verdict::SetAside;
         let receipt = Receipt {
             run: Some(run.id),
             pipeline: pipeline.name().to_owned(),
@@ -153,7 +162,9 @@ impl Conductor {
     async fn drift(&self, pipeline: &Arc<Pipeline>, judged: &Judged) -> Result<Vec<String>> {
         let mut drift = Vec::new();
         for (source, parsed) in &judged.prepared.sources {
-            let Some(accepted) = self.ledger.source_state(pipeline.name(), source).await?.and_then(|state| state.accepted) else { continue };
+            let Some(accepted) = self.ledger.source_state(pipeline.name(), source).await?.and_then(|state| state.accepted) else {
+                continue;
+            };
             let Some(before) = self.ledger.snapshot(accepted).await?.header else { continue };
             let added: Vec<&str> = parsed.header.iter().filter(|name| !before.contains(name)).map(String::as_str).collect();
             let gone: Vec<&str> = before.iter().filter(|name| !parsed.header.contains(name)).map(String::as_str).collect();
@@ -167,7 +178,15 @@ impl Conductor {
         Ok(drift)
     }
 
-    async fn events_of(&self, tx: &mut Tx, pipeline: &Arc<Pipeline>, run: RunId, receipt: &Receipt, report: &Report, now: Timestamp) -> Result<()> {
+    async fn events_of(
+        &self,
+        tx: &mut Tx,
+        pipeline: &Arc<Pipeline>,
+        run: RunId,
+        receipt: &Receipt,
+        report: &Report,
+        now: Timestamp,
+    ) -> Result<()> {
         for drift in &report.drift {
             append(tx, pipeline, kind::SOURCE_DRIFTED, run, json!({ "drift": drift }), now).await?;
         }
@@ -194,7 +213,11 @@ impl Conductor {
     /// Writes the messages of a run to the outbox: once per incident, plus recovery.
     async fn tell(&self, tx: &mut Tx, pipeline: &Arc<Pipeline>, mut message: Message, now: Timestamp) -> Result<()> {
         let open = self.ledger.incident(pipeline.name()).await?;
-        let turn = incident::turn(open.as_ref().map(|(trouble, _)| trouble), message.receipt.outcome, message.receipt.error.as_ref().map(|error| error.code));
+        let turn = incident::turn(
+            open.as_ref().map(|(trouble, _)| trouble),
+            message.receipt.outcome,
+            message.receipt.error.as_ref().map(|error| error.code),
+        );
         message.recovery = turn == Turn::Ends;
         let mut told = Vec::new();
         if turn != Turn::GoesOn {
@@ -223,7 +246,14 @@ impl Conductor {
 }
 
 /// Appends an event.
-pub(crate) async fn append(tx: &mut Tx, pipeline: &Arc<Pipeline>, kind: &'static str, run: RunId, data: serde_json::Value, now: Timestamp) -> Result<()> {
+pub(crate) async fn append(
+    tx: &mut Tx,
+    pipeline: &Arc<Pipeline>,
+    kind: &'static str,
+    run: RunId,
+    data: serde_json::Value,
+    now: Timestamp,
+) -> Result<()> {
     events::append(tx, pipeline.name(), &Draft { kind, run, data }, now).await
 }
 
@@ -235,6 +265,8 @@ fn healed(pipeline: &Pipeline, judged: &Judged) -> BTreeMap<String, std::collect
 
 fn warnings(report: &Report) -> Vec<String> {
     let checks = report.violations.iter().filter(|violation| violation.severity == Severity::Warn);
-    checks.map(|violation| format!("check `{}` found {} violations", violation.check, violation.rows)).chain(report.drift.iter().cloned()).collect()
+    checks
+        .map(|violation| format!("check `{}` found {} violations", violation.check, violation.rows))
+        .chain(report.drift.iter().cloned())
+        .collect()
 }
-

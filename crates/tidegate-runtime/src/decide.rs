@@ -11,12 +11,7 @@ use crate::{
 };
 use serde_json::json;
 use std::sync::Arc;
-use tidegate_core::{
-    Code, Failure, Outcome, RunId, RunState,
-    event::kind,
-    pipeline::Pipeline,
-    quarantine::Status,
-};
+use tidegate_core::{Code, Failure, Outcome, RunId, RunState, event::kind, pipeline::Pipeline, quarantine::Status};
 
 impl Conductor {
     async fn held(&self, pipeline: &Arc<Pipeline>, id: RunId) -> Result<Run> {
@@ -33,10 +28,11 @@ impl Conductor {
 
     /// Lets a held run pass its guards. It is worked out again from its publications, so it says what it said.
     pub async fn approve(&self, pipeline: &Arc<Pipeline>, id: RunId) -> Result<Ended> {
-        let _lock = self.home.lock(pipeline.name())?;
+        let _lock = self.lock(pipeline)?;
         let run = self.held(pipeline, id).await?;
         if self.ledger.last_settled(pipeline.name()).await? > id {
-            return Err(Failure::new(Code::TG408, format!("run {id} is older than what the table says now")).hint("`tidegate replay` repeats it as a new run"));
+            return Err(Failure::new(Code::TG408, format!("run {id} is older than what the table says now"))
+                .hint("`tidegate replay` repeats it as a new run"));
         }
         let now = self.now();
         let mut tx = self.ledger.begin().await?;
@@ -48,7 +44,7 @@ impl Conductor {
 
     /// Drops a held run; its publications are not read again.
     pub async fn discard(&self, pipeline: &Arc<Pipeline>, id: RunId) -> Result<Run> {
-        let _lock = self.home.lock(pipeline.name())?;
+        let _lock = self.lock(pipeline)?;
         let run = self.held(pipeline, id).await?;
         let now = self.now();
         let mut tx = self.ledger.begin().await?;
@@ -62,7 +58,7 @@ impl Conductor {
 
     /// Runs the pipeline on the very bytes an earlier run had, as a new run.
     pub async fn replay(&self, pipeline: &Arc<Pipeline>, id: RunId) -> Result<Ended> {
-        let _lock = self.home.lock(pipeline.name())?;
+        let _lock = self.lock(pipeline)?;
         let old = self.ledger.run(id).await?;
         if old.pipeline != pipeline.name() || old.inputs.is_empty() {
             return Err(Failure::new(Code::TG404, format!("run {id} read nothing that could be read again")));

@@ -42,9 +42,13 @@ impl From<StateError> for Failure {
         let mut failure = Failure::new(code, error.to_string());
         failure = match &error {
             StateError::Newer { .. } => failure.hint("use the newer Tidegate, or another `--home`"),
-            StateError::Locked(_) => failure.hint("wait until it is done; if no other process is there, the lock is free again with the end of the last one"),
+            StateError::Locked(_) => {
+                failure.hint("wait until it is done; if no other process is there, the lock is free again with the end of the last one")
+            }
             StateError::NoRun(_) => failure.hint("`tidegate runs` lists them"),
-            StateError::Write { .. } => failure.hint("make room, or give `--home` a folder that can be written; the next run goes on from here"),
+            StateError::Write { .. } => {
+                failure.hint("make room, or give `--home` a folder that can be written; the next run goes on from here")
+            }
             _ => failure,
         };
         match std::error::Error::source(&error) {

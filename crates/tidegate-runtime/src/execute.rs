@@ -65,13 +65,21 @@ impl Conductor {
         self.follow(pipeline, ended).await
     }
 
-    async fn work(&self, pipeline: &Arc<Pipeline>, run: RunId, parts: &BTreeMap<String, Vec<Part>>, published_at: Timestamp, changeset: std::path::PathBuf) -> Result<Work> {
+    async fn work(
+        &self,
+        pipeline: &Arc<Pipeline>,
+        run: RunId,
+        parts: &BTreeMap<String, Vec<Part>>,
+        published_at: Timestamp,
+        changeset: std::path::PathBuf,
+    ) -> Result<Work> {
         let mut open = self.ledger.open_identities(pipeline.name()).await?;
         let mut inputs = Vec::new();
         // In the order of the pipeline file, so that SQL errors and receipts do not depend on anything else.
         for name in pipeline.file.sources.keys() {
             let parts = parts.get(name).ok_or_else(|| {
-                Failure::new(Code::TG408, format!("run {run} knows nothing of source `{name}`: it was added to the pipeline later")).hint("run the pipeline anew")
+                Failure::new(Code::TG408, format!("run {run} knows nothing of source `{name}`: it was added to the pipeline later"))
+                    .hint("run the pipeline anew")
             })?;
             let parts = parts.iter().map(|part| (part.name.clone(), raw::path(&self.home, &part.sha256))).collect();
             inputs.push(SourceInput { name: name.clone(), parts, open: open.remove(name).unwrap_or_default() });
@@ -91,7 +99,13 @@ impl Conductor {
     }
 
     /// Everything of a run but its commit.
-    pub(crate) async fn rehearse(&self, pipeline: &Arc<Pipeline>, parts: BTreeMap<String, (Vec<Part>, String)>, published_at: Timestamp, started: Timestamp) -> Result<Ended> {
+    pub(crate) async fn rehearse(
+        &self,
+        pipeline: &Arc<Pipeline>,
+        parts: BTreeMap<String, (Vec<Part>, String)>,
+        published_at: Timestamp,
+        started: Timestamp,
+    ) -> Result<Ended> {
         let behind = self.apply_pending(pipeline).await;
         if let Some(failure) = behind.into_iter().next() {
             return Err(failure);

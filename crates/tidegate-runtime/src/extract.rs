@@ -72,13 +72,17 @@ impl Conductor {
             let state = state.filter(|state| state.place == spec.place());
             let known = state.as_ref().map(|state| state.validators.clone()).unwrap_or_default();
             let source = self.outside.source(pipeline, name)?;
-            let mut landing = RawLanding::new(&self.home, pipeline.name(), name, pipeline.file.limits.max_bytes, Arc::clone(&self.progress));
+            let mut landing =
+                RawLanding::new(&self.home, pipeline.name(), name, pipeline.file.limits.max_bytes, Arc::clone(&self.progress));
             let fetched = source.fetch(&known, &mut landing).await?;
             let now = self.now();
             let one = match (fetched, &state) {
                 (Fetched::NotModified, Some(_)) => Given::Same,
                 (Fetched::NotModified, None) => {
-                    return Err(Failure::new(Code::TG202, format!("source `{name}`: the publisher says \"not modified\" to a first request")));
+                    return Err(Failure::new(
+                        Code::TG202,
+                        format!("source `{name}`: the publisher says \"not modified\" to a first request"),
+                    ));
                 }
                 (Fetched::Missing { said }, None) => Given::Never(said),
                 (Fetched::Missing { said }, Some(_)) => {
@@ -150,7 +154,8 @@ impl Conductor {
             return Ok(Some(Ended { receipt, report: last.report, after: Vec::new() }));
         }
         let receipt = self.receipt_of_nothing(pipeline, Outcome::Unchanged, started).await?;
-        let held = (last.state == tidegate_core::RunState::Done(Outcome::Held)).then(|| format!("run {} is held: `tidegate show {}` says why", last.id, last.id));
+        let held = (last.state == tidegate_core::RunState::Done(Outcome::Held))
+            .then(|| format!("run {} is held: `tidegate show {}` says why", last.id, last.id));
         Ok(Some(Ended { receipt, report: Report { note: held, ..Report::default() }, after: Vec::new() }))
     }
 
@@ -189,7 +194,14 @@ impl Conductor {
             let place = pipeline.file.sources[&name].place();
             let id = match (given, state) {
                 (Given::New { parts, sha256, validators, published_at: at }, _) => {
-                    let new = NewSnapshot { pipeline: pipeline.name(), source: &name, sha256: &sha256, parts: &parts, published_at: at, fetched_at: now };
+                    let new = NewSnapshot {
+                        pipeline: pipeline.name(),
+                        source: &name,
+                        sha256: &sha256,
+                        parts: &parts,
+                        published_at: at,
+                        fetched_at: now,
+                    };
                     let id = snapshots::create(&mut tx, &new).await?;
                     snapshots::seen(&mut tx, pipeline.name(), &name, &validators, id, place).await?;
                     published_at = published_at.max(at);
@@ -243,7 +255,8 @@ impl Conductor {
 
     /// A run on a publication given by hand, and on what the other sources gave last.
     pub(crate) async fn extract_given(&self, pipeline: &Arc<Pipeline>, source: &str, publication: &Publication<'_>) -> Result<Run> {
-        let failed = |error: std::io::Error| Failure::new(Code::TG206, format!("{} cannot be read", publication.path.display())).because(&error);
+        let failed =
+            |error: std::io::Error| Failure::new(Code::TG206, format!("{} cannot be read", publication.path.display())).because(&error);
         let mut landing = RawLanding::new(&self.home, pipeline.name(), source, pipeline.file.limits.max_bytes, Arc::clone(&self.progress));
         let name = publication.path.file_name().map_or_else(|| "data".to_owned(), |name| name.to_string_lossy().into_owned());
         let bytes = tokio::fs::read(publication.path).await.map_err(failed)?;
@@ -255,12 +268,20 @@ impl Conductor {
         for name in pipeline.file.sources.keys() {
             let state = self.ledger.source_state(pipeline.name(), name).await?;
             let one = if name == source {
-                Given::New { parts: parts.clone(), sha256: sha256.clone(), validators: Validators::default(), published_at: publication.published_at }
+                Given::New {
+                    parts: parts.clone(),
+                    sha256: sha256.clone(),
+                    validators: Validators::default(),
+                    published_at: publication.published_at,
+                }
             } else if state.is_some() {
                 Given::Same
             } else {
-                return Err(Failure::new(Code::TG106, format!("source `{name}` has never been fetched, so there is nothing to backfill `{source}` against"))
-                    .hint("run the pipeline once, or backfill that source first"));
+                return Err(Failure::new(
+                    Code::TG106,
+                    format!("source `{name}` has never been fetched, so there is nothing to backfill `{source}` against"),
+                )
+                .hint("run the pipeline once, or backfill that source first"));
             };
             given.insert(name.clone(), (state, one));
         }

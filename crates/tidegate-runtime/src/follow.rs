@@ -9,13 +9,7 @@ use crate::{
 };
 use serde_json::json;
 use std::sync::Arc;
-use tidegate_core::{
-    Failure, RunId,
-    event::kind,
-    fault,
-    pipeline::Pipeline,
-    seam::Committed,
-};
+use tidegate_core::{Failure, RunId, event::kind, fault, pipeline::Pipeline, seam::Committed};
 
 /// Deliveries of one message, the first included, before it is given up.
 const DELIVERIES: u32 = 10;
@@ -34,9 +28,14 @@ impl Conductor {
         let mut failures = Vec::new();
         for destination in self.destinations(pipeline) {
             let result: Result<()> = async {
-                let position = destination.position().await?.unwrap_or(RunId(0));
+                let position = match self.positions.get(pipeline.name(), destination.name()) {
+                    Some(known) => known,
+                    None => destination.position().await?.unwrap_or(RunId(0)),
+                };
+                self.positions.set(pipeline.name(), destination.name(), position);
                 for run in self.ledger.to_apply(pipeline.name(), position).await? {
                     self.apply_one(destination.as_ref(), pipeline, &run).await?;
+                    self.positions.set(pipeline.name(), destination.name(), run.id);
                 }
                 Ok(())
             }
@@ -51,7 +50,8 @@ impl Conductor {
         if run.table != pipeline.table() {
             return Ok(());
         }
-        let committed = Committed { run: run.id, changeset: self.home.changeset_file(changeset), key: run.key.clone(), rows_after: receipt.rows_after };
+        let committed =
+            Committed { run: run.id, changeset: self.home.changeset_file(changeset), key: run.key.clone(), rows_after: receipt.rows_after };
         fault::point("apply.before");
         destination.apply(&committed).await?;
         fault::point("apply.after");
@@ -70,13 +70,29 @@ impl Conductor {
             match sent {
                 Ok(()) => {
                     outbox::sent(&mut tx, entry.id, now).await?;
-                    append(&mut tx, pipeline, kind::NOTIFICATION_SENT, run, json!({ "notifier": entry.kind, "delivery": entry.delivery }), now).await?;
+                    append(
+                        &mut tx,
+                        pipeline,
+                        kind::NOTIFICATION_SENT,
+                        run,
+                        json!({ "notifier": entry.kind, "delivery": entry.delivery }),
+                        now,
+                    )
+                    .await?;
                 }
                 Err(failure) => {
                     let give_up = entry.tries + 1 >= DELIVERIES;
                     outbox::failed(&mut tx, entry.id, &failure, give_up).await?;
                     if give_up {
-                        append(&mut tx, pipeline, kind::NOTIFICATION_GIVEN_UP, run, json!({ "notifier": entry.kind, "error": failure }), now).await?;
+                        append(
+                            &mut tx,
+                            pipeline,
+                            kind::NOTIFICATION_GIVEN_UP,
+                            run,
+                            json!({ "notifier": entry.kind, "error": failure }),
+                            now,
+                        )
+                        .await?;
                     }
                     failures.push(failure.detail("tried", format!("{} of {DELIVERIES} times", entry.tries + 1)));
                 }

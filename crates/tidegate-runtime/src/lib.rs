@@ -58,6 +58,32 @@ pub struct Conductor {
     pub environment: String,
     /// Told about progress.
     pub progress: Arc<dyn Progress>,
+    /// What is known of destinations while a pipeline's lock is held.
+    pub positions: Positions,
+}
+
+/// The last run each destination has applied, as found out since the lock was taken: nobody else applies meanwhile, and
+/// asking a destination means reading its log.
+#[derive(Debug, Default)]
+pub struct Positions {
+    known: std::sync::Mutex<std::collections::BTreeMap<(String, String), tidegate_core::RunId>>,
+}
+
+impl Positions {
+    fn get(&self, pipeline: &str, destination: &str) -> Option<tidegate_core::RunId> {
+        let known = self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        known.get(&(pipeline.to_owned(), destination.to_owned())).copied()
+    }
+
+    fn set(&self, pipeline: &str, destination: &str, run: tidegate_core::RunId) {
+        let mut known = self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        known.insert((pipeline.to_owned(), destination.to_owned()), run);
+    }
+
+    fn forget(&self, pipeline: &str) {
+        let mut known = self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        known.retain(|(name, _), _| name != pipeline);
+    }
 }
 
 /// A run that ended, and what went wrong after it was decided.
@@ -83,13 +109,19 @@ impl Conductor {
         (self.clock)()
     }
 
+    fn lock(&self, pipeline: &Pipeline) -> Result<PipelineLock> {
+        let lock = self.home.lock(pipeline.name())?;
+        self.positions.forget(pipeline.name());
+        Ok(lock)
+    }
+
     fn destinations(&self, pipeline: &Pipeline) -> Vec<Box<dyn Destination>> {
         self.destinations.open(pipeline, &self.home.table(pipeline.table()), &self.home.history(pipeline.table()))
     }
 
     /// Runs a pipeline: what is left over first, then what is new. The last of the ended runs is the newest.
     pub async fn run(&self, pipeline: &Arc<Pipeline>, options: RunOptions) -> Result<Vec<Ended>> {
-        let _lock = self.home.lock(pipeline.name())?;
+        let _lock = self.lock(pipeline)?;
         let (mut ended, go_on) = self.recover(pipeline).await?;
         if !go_on {
             return Ok(ended);
@@ -100,8 +132,14 @@ impl Conductor {
     }
 
     /// Runs a pipeline once for each of `publications` of a source, in their order, as if they had come one after another.
-    pub async fn backfill(&self, pipeline: &Arc<Pipeline>, source: &str, publications: &[Publication<'_>], tell: &mut dyn FnMut(&Ended)) -> Result<()> {
-        let _lock = self.home.lock(pipeline.name())?;
+    pub async fn backfill(
+        &self,
+        pipeline: &Arc<Pipeline>,
+        source: &str,
+        publications: &[Publication<'_>],
+        tell: &mut dyn FnMut(&Ended),
+    ) -> Result<()> {
+        let _lock = self.lock(pipeline)?;
         let (ended, _) = self.recover(pipeline).await?;
         ended.iter().for_each(&mut *tell);
         for publication in publications {
@@ -113,7 +151,7 @@ impl Conductor {
 
     /// Makes the table and its history again from the changesets. Says how many there were.
     pub async fn rebuild(&self, pipeline: &Arc<Pipeline>) -> Result<usize> {
-        let _lock = self.home.lock(pipeline.name())?;
+        let _lock = self.lock(pipeline)?;
         let runs = self.ledger.to_apply(pipeline.name(), tidegate_core::RunId(0)).await?;
         for folder in [self.home.table(pipeline.table()), self.home.history(pipeline.table())] {
             clear(&folder);
@@ -126,7 +164,7 @@ impl Conductor {
 
     /// What a run would do, without doing it.
     pub async fn plan(&self, pipeline: &Arc<Pipeline>) -> Result<Ended> {
-        let _lock = self.home.lock(pipeline.name())?;
+        let _lock = self.lock(pipeline)?;
         self.plan_locked(pipeline).await
     }
 }

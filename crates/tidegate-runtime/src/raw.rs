@@ -10,7 +10,11 @@ use crate::{
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::{fmt::Write as _, path::{Path, PathBuf}, sync::Arc};
+use std::{
+    fmt::Write as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 use tidegate_core::{
     Code, Failure, Stage, fault,
     pipeline::ByteSize,
@@ -128,7 +132,8 @@ impl Landing for RawLanding {
         let path = self.folder.join(format!("{}", self.done.len()));
         let file = File::create(&path).await.map_err(|error| Self::failed(&path, error))?;
         self.total = size.map(|size| size + self.bytes);
-        self.open = Some(Incoming { name: name.to_owned(), path, file: BufWriter::with_capacity(1 << 18, file), hash: Sha256::new(), bytes: 0 });
+        self.open =
+            Some(Incoming { name: name.to_owned(), path, file: BufWriter::with_capacity(1 << 18, file), hash: Sha256::new(), bytes: 0 });
         Ok(())
     }
 

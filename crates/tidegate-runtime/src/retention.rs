@@ -14,7 +14,8 @@ impl Conductor {
 
     async fn prune_raw(&self, pipeline: &Arc<Pipeline>) -> Result<()> {
         let Ok(oldest) = self.now().checked_sub(pipeline.file.limits.keep_raw.0) else { return Ok(()) };
-        let expired: Vec<_> = self.ledger.snapshots(pipeline.name()).await?.into_iter().filter(|snapshot| snapshot.fetched_at < oldest).collect();
+        let expired: Vec<_> =
+            self.ledger.snapshots(pipeline.name()).await?.into_iter().filter(|snapshot| snapshot.fetched_at < oldest).collect();
         if expired.is_empty() {
             return Ok(());
         }
@@ -34,7 +35,9 @@ impl Conductor {
             let mut kept = BTreeSet::new();
             for (name, _) in self.ledger.pipelines().await? {
                 let snapshots = self.ledger.snapshots(&name).await?;
-                let still = snapshots.iter().filter(|snapshot| name != pipeline.name() || snapshot.fetched_at >= oldest || needed.contains(&snapshot.id));
+                let still = snapshots
+                    .iter()
+                    .filter(|snapshot| name != pipeline.name() || snapshot.fetched_at >= oldest || needed.contains(&snapshot.id));
                 kept.extend(still.flat_map(|snapshot| snapshot.parts.iter().map(|part| part.sha256.clone())));
             }
             kept

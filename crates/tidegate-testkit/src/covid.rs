@@ -41,7 +41,14 @@ fn jhu(from: Date, days: i64) -> String {
     let mut out = String::from("Date,Country/Region,Province/State,Lat,Long,Confirmed,Recovered,Deaths\r\n");
     for (country, province, scale) in [("Australia", "Victoria", 1), ("Namibia", "", 1), ("US", "", 12)] {
         for day in 0..days {
-            let _ = write!(out, "{},{country},{province},37.0,-95.0,{},{},{}\r\n", from + day.days(), curve(day, scale), curve(day, scale) / 3, curve(day, 1));
+            let _ = write!(
+                out,
+                "{},{country},{province},37.0,-95.0,{},{},{}\r\n",
+                from + day.days(),
+                curve(day, scale),
+                curve(day, scale) / 3,
+                curve(day, 1)
+            );
         }
     }
     out
@@ -57,7 +64,8 @@ pub fn publications() -> Vec<Publication> {
     for step in 0..30 {
         let days = start + step;
         let day = first + days.days();
-        let publish = |out: &mut Vec<Publication>, path, text: String, remark| out.push(Publication { day, path, bytes: text.into_bytes(), remark });
+        let publish =
+            |out: &mut Vec<Publication>, path, text: String, remark| out.push(Publication { day, path, bytes: text.into_bytes(), remark });
         match step {
             // The source is late: its new day comes with the next one's.
             7 => publish(&mut out, NYT, nyt(first, days, &restated), Some("Johns Hopkins is late today")),
@@ -77,7 +85,8 @@ pub fn publications() -> Vec<Publication> {
                 publish(&mut out, JHU, jhu(first - 1.days(), days), None);
             }
             19 => {
-                let text = nyt(first, days, &restated).replacen(&format!("{},", first + 30.days()), &format!("{},n/a ", first + 30.days()), 1);
+                let text =
+                    nyt(first, days, &restated).replacen(&format!("{},", first + 30.days()), &format!("{},n/a ", first + 30.days()), 1);
                 publish(&mut out, NYT, text, Some("a cell that is no number"));
                 publish(&mut out, JHU, jhu(first - 1.days(), days), None);
             }
@@ -92,7 +101,12 @@ pub fn publications() -> Vec<Publication> {
                 publish(&mut out, JHU, cut, Some("a truncated file"));
             }
             27 => {
-                publish(&mut out, NYT, nyt(first, days, &restated).replace("date,cases,deaths", "date,cases,fatalities"), Some("a column was renamed without a word"));
+                publish(
+                    &mut out,
+                    NYT,
+                    nyt(first, days, &restated).replace("date,cases,deaths", "date,cases,fatalities"),
+                    Some("a column was renamed without a word"),
+                );
                 publish(&mut out, NYT, nyt(first, days, &restated), Some("and named back"));
                 publish(&mut out, JHU, jhu(first - 1.days(), days), None);
             }

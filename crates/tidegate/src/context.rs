@@ -1,11 +1,6 @@
 //! What a command works with: home, ledger, conductor.
 
-use crate::{
-    cli::Global,
-    output::Terminal,
-    pipelines,
-    progress::Bars,
-};
+use crate::{cli::Global, output::Terminal, pipelines, progress::Bars};
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
@@ -116,6 +111,7 @@ impl Context {
             clock: clock(),
             environment: self.global.environment.clone(),
             progress,
+            positions: tidegate_runtime::Positions::default(),
         })
     }
 

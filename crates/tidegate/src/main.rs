@@ -25,7 +25,8 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return output::fatal(&error.to_string()),
     };
-    let filter = tracing_subscriber::EnvFilter::try_from_env("TIDEGATE_LOG").unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("error,tidegate=warn"));
+    let filter = tracing_subscriber::EnvFilter::try_from_env("TIDEGATE_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("error,tidegate=warn"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
     let code = runtime.block_on(commands::dispatch(cli));
     // Threads that still read ahead have nothing to say any more.

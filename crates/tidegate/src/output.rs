@@ -99,7 +99,8 @@ impl Terminal {
             }
         }
         let line = |cells: Vec<&str>| {
-            let padded: Vec<String> = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell}{}", " ".repeat(width - cell.chars().count()))).collect();
+            let padded: Vec<String> =
+                cells.iter().zip(&widths).map(|(cell, width)| format!("{cell}{}", " ".repeat(width - cell.chars().count()))).collect();
             padded.join("  ").trim_end().to_owned()
         };
         out(&format!("{DIM}{}{RESET}", line(heading.to_vec())));
@@ -125,7 +126,12 @@ impl Terminal {
             }
         }
         for violation in ended.report.violations.iter().filter(|_| ended.receipt.outcome != Outcome::Held) {
-            self.remark(&format!("{YELLOW}warning{RESET}: check `{}` found {} violations, such as {}", violation.check, violation.rows, violation.examples.first().map_or("", String::as_str)));
+            self.remark(&format!(
+                "{YELLOW}warning{RESET}: check `{}` found {} violations, such as {}",
+                violation.check,
+                violation.rows,
+                violation.examples.first().map_or("", String::as_str)
+            ));
         }
         for drift in &ended.report.drift {
             self.remark(&format!("{YELLOW}warning{RESET}: {drift}"));
@@ -199,13 +205,19 @@ pub fn receipt_text(receipt: &Receipt, report: &Report) -> Vec<String> {
     let rejected = receipt.counts.rejected + receipt.sources.values().map(|source| source.rejected).sum::<u64>();
     let mut counts = receipt.counts;
     counts.rejected = rejected;
-    let mut lines = vec![format!("{head}  {would}{BOLD}{counts}{RESET}  {} → {} rows", thousands(receipt.rows_before), thousands(receipt.rows_after))];
+    let mut lines =
+        vec![format!("{head}  {would}{BOLD}{counts}{RESET}  {} → {} rows", thousands(receipt.rows_before), thousands(receipt.rows_after))];
     let width = receipt.sources.keys().map(|name| name.chars().count()).max().unwrap_or(0);
     if receipt.run.is_some() || receipt.outcome != Outcome::Unchanged {
         for (name, source) in &receipt.sources {
-            let rejected = if source.rejected > 0 { format!(", {YELLOW}{} rejected{RESET}", thousands(source.rejected)) } else { String::new() };
+            let rejected =
+                if source.rejected > 0 { format!(", {YELLOW}{} rejected{RESET}", thousands(source.rejected)) } else { String::new() };
             let changed = if source.changed { "" } else { "  (not changed)" };
-            lines.push(format!("        {DIM}{name:<width$}{RESET}  {} read, {} accepted{rejected}{DIM}{changed}{RESET}", thousands(source.read), thousands(source.accepted)));
+            lines.push(format!(
+                "        {DIM}{name:<width$}{RESET}  {} read, {} accepted{rejected}{DIM}{changed}{RESET}",
+                thousands(source.read),
+                thousands(source.accepted)
+            ));
         }
     }
     if receipt.counts.duplicate > 0 {
@@ -219,7 +231,12 @@ pub fn receipt_text(receipt: &Receipt, report: &Report) -> Vec<String> {
     }
     let [opened, resolved, open] = report.quarantine;
     if opened + resolved + open > 0 {
-        lines.push(format!("        {DIM}quarantine: {} new, {} resolved, {} open{RESET}", thousands(opened), thousands(resolved), thousands(open)));
+        lines.push(format!(
+            "        {DIM}quarantine: {} new, {} resolved, {} open{RESET}",
+            thousands(opened),
+            thousands(resolved),
+            thousands(open)
+        ));
     }
     lines
 }
@@ -233,14 +250,19 @@ pub fn change_text(change: &Change) -> String {
     };
     let key = change.key.iter().map(|(name, value)| format!("{name}={}", show(value))).collect::<Vec<_>>().join(" ");
     let rest = |row: &serde_json::Map<String, serde_json::Value>| {
-        row.iter().filter(|(name, _)| !change.key.contains_key(*name)).map(|(name, value)| format!("{name} {}", show(value))).collect::<Vec<_>>().join("  ")
+        row.iter()
+            .filter(|(name, _)| !change.key.contains_key(*name))
+            .map(|(name, value)| format!("{name} {}", show(value)))
+            .collect::<Vec<_>>()
+            .join("  ")
     };
     match (change.op, &change.before, &change.after) {
         (Op::Insert, _, Some(after)) => format!("{GREEN}+{RESET} {key}  {}", rest(after)),
         (Op::Delete, Some(before), _) => format!("{RED}−{RESET} {key}  {}", rest(before)),
         (Op::Update, Some(before), Some(after)) => {
             let differing = after.iter().filter(|(name, value)| before.get(*name) != Some(value));
-            let cells = differing.map(|(name, value)| format!("{name} {} → {}", before.get(name).map_or_else(|| "∅".to_owned(), show), show(value)));
+            let cells = differing
+                .map(|(name, value)| format!("{name} {} → {}", before.get(name).map_or_else(|| "∅".to_owned(), show), show(value)));
             format!("{YELLOW}~{RESET} {key}  {}", cells.collect::<Vec<_>>().join("  "))
         }
         _ => key,

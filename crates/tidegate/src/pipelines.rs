@@ -23,13 +23,16 @@ pub fn read(path: &Path, env: Environment<'_>) -> Result<Arc<Pipeline>, LoadErro
     let file = file(path)?;
     let shown = file.display().to_string();
     let one = |failure: Failure| LoadError { failures: vec![failure] };
-    let text = std::fs::read_to_string(&file).map_err(|error| one(Failure::new(Code::TG101, format!("{shown} cannot be read")).because(&error)))?;
+    let text = std::fs::read_to_string(&file)
+        .map_err(|error| one(Failure::new(Code::TG101, format!("{shown} cannot be read")).because(&error)))?;
     let (parsed, locations) = load(&shown, &text, env)?;
     let mut pipeline = Pipeline { file: parsed, path: shown, transform: None, locations, definition: String::new() };
     if let Some(name) = pipeline.file.transform.clone() {
         let sql = file.parent().unwrap_or(Path::new("")).join(&name);
         let text = std::fs::read_to_string(&sql).map_err(|error| {
-            one(Failure::new(Code::TG101, format!("the transform `{name}` cannot be read")).at(pipeline.location(&["transform"])).because(&error))
+            one(Failure::new(Code::TG101, format!("the transform `{name}` cannot be read"))
+                .at(pipeline.location(&["transform"]))
+                .because(&error))
         })?;
         pipeline.transform = Some(SqlFile { path: sql.display().to_string(), text });
     }

@@ -30,7 +30,9 @@ impl EmailNotifier {
         let address = |text: &str| {
             text.parse::<Mailbox>().map_err(|error| Failure::new(Code::TG102, format!("`{text}` is not an e-mail address")).because(&error))
         };
-        let server = |error: lettre::transport::smtp::Error| Failure::new(Code::TG601, format!("the mail server `{}` cannot be used", spec.host)).because(&error);
+        let server = |error: lettre::transport::smtp::Error| {
+            Failure::new(Code::TG601, format!("the mail server `{}` cannot be used", spec.host)).because(&error)
+        };
         let (builder, port) = match spec.tls {
             SmtpTls::Starttls => (Smtp::starttls_relay(&spec.host).map_err(server)?, 587),
             SmtpTls::Tls => (Smtp::relay(&spec.host).map_err(server)?, 465),

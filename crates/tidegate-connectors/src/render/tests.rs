@@ -18,7 +18,8 @@ fn message(outcome: Outcome) -> Message {
             counts: Counts { new: 1, updated: 39, unchanged: 1092, ..Counts::default() },
             rows_before: 1131,
             rows_after: 1132,
-            sources: [("nyt".to_owned(), SourceReceipt { read: 1133, accepted: 1132, rejected: 1, changed: true, sha256: String::new() })].into(),
+            sources: [("nyt".to_owned(), SourceReceipt { read: 1133, accepted: 1132, rejected: 1, changed: true, sha256: String::new() })]
+                .into(),
             held: None,
             error: None,
             started_at: at,
@@ -74,7 +75,8 @@ fn a_held_run_says_how_to_decide() {
 #[test]
 fn a_failed_run_says_why_and_what_to_do() {
     let mut message = message(Outcome::Failed);
-    message.receipt.error = Some(Failure::new(Code::TG204, "source `nyt` no longer has the column `deaths`").detail("got", "date, cases").hint("set `from:`"));
+    message.receipt.error =
+        Some(Failure::new(Code::TG204, "source `nyt` no longer has the column `deaths`").detail("got", "date, cases").hint("set `from:`"));
     message.receipt.sources.clear();
     message.restatement = Restatement::default();
     message.warnings.clear();
@@ -86,7 +88,11 @@ fn a_failed_run_says_why_and_what_to_do() {
 
 #[test]
 fn own_templates_are_used_and_html_is_escaped() {
-    let template = Template { subject: Some("run {{ receipt.run }}\nBcc: x".to_owned()), text: None, html: Some("{{ quarantined[0].message }}".to_owned()) };
+    let template = Template {
+        subject: Some("run {{ receipt.run }}\nBcc: x".to_owned()),
+        text: None,
+        html: Some("{{ quarantined[0].message }}".to_owned()),
+    };
     let rendered = Templates::new().render(&message(Outcome::Published), Some(&template)).unwrap();
     assert_eq!(rendered.subject, "run 42 Bcc: x");
     assert_eq!(rendered.html, "`&lt;b&gt;` is not a whole number");

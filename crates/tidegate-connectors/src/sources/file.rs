@@ -38,7 +38,9 @@ impl FileSource {
         let host = url.host_str().ok_or_else(|| wrong("the address has no host"))?;
         let path = url.path().trim_start_matches('/');
         // An address must not lead out of the mirror. (The parser has resolved plain `..` already.)
-        if path.split('/').any(|part| part == ".." || part.contains('\\') || part.to_ascii_lowercase().contains("%2e%2e") || part.to_ascii_lowercase().contains("%2f")) {
+        if path.split('/').any(|part| {
+            part == ".." || part.contains('\\') || part.to_ascii_lowercase().contains("%2e%2e") || part.to_ascii_lowercase().contains("%2f")
+        }) {
             return Err(wrong("the address has no place in a mirror"));
         }
         Ok(Self { name: name.to_owned(), pattern: PathBuf::from(glob::Pattern::escape(&mirror.join(host).join(path).to_string_lossy())) })
@@ -51,7 +53,8 @@ impl FileSource {
     /// The files that are there, in the order of their names.
     fn files(&self) -> Result<Vec<(PathBuf, Metadata)>, Failure> {
         let pattern = self.pattern.to_string_lossy();
-        let paths = glob::glob(&pattern).map_err(|error| Failure::new(Code::TG102, format!("source `{}`: the pattern is not valid", self.name)).because(&error))?;
+        let paths = glob::glob(&pattern)
+            .map_err(|error| Failure::new(Code::TG102, format!("source `{}`: the pattern is not valid", self.name)).because(&error))?;
         let mut files = Vec::new();
         for path in paths {
             let path = path.map_err(|error| self.failed(error.path(), error.error()))?;
@@ -112,9 +115,11 @@ impl Source for FileSource {
         }
         // Somebody who writes while we read gives us neither the old nor the new file.
         let after = self.files()?;
-        let same = files.len() == after.len() && files.iter().zip(&after).all(|(a, b)| a.0 == b.0 && a.1.len() == b.1.len() && a.1.modified().ok() == b.1.modified().ok());
+        let same = files.len() == after.len()
+            && files.iter().zip(&after).all(|(a, b)| a.0 == b.0 && a.1.len() == b.1.len() && a.1.modified().ok() == b.1.modified().ok());
         if !same {
-            return Err(Failure::new(Code::TG201, format!("source `{}`: its files changed while they were read", self.name)).hint("write to another name and rename; the next run reads it again"));
+            return Err(Failure::new(Code::TG201, format!("source `{}`: its files changed while they were read", self.name))
+                .hint("write to another name and rename; the next run reads it again"));
         }
         Ok(Fetched::Landed { validators: Validators { etag, last_modified: None }, published_at: newest(&files) })
     }

@@ -13,8 +13,7 @@ use reqwest::{
 };
 use std::time::Duration;
 use tidegate_core::{
-    Class, Code, Failure,
-    pipeline,
+    Class, Code, Failure, pipeline,
     retry::backoff,
     seam::{Fetched, Landing, Source, Validators},
 };
@@ -64,7 +63,8 @@ impl HttpSource {
         let mut headers = HeaderMap::new();
         for (header, value) in &spec.headers {
             let header_name = HeaderName::try_from(header).map_err(|_| wrong(&format!("`{header}` cannot be the name of a header")))?;
-            let mut value = HeaderValue::try_from(value).map_err(|_| wrong(&format!("the header `{header}` has a value that cannot be sent")))?;
+            let mut value =
+                HeaderValue::try_from(value).map_err(|_| wrong(&format!("the header `{header}` has a value that cannot be sent")))?;
             value.set_sensitive(true);
             headers.insert(header_name, value);
         }
@@ -117,7 +117,8 @@ impl HttpSource {
     fn refused(&self, status: StatusCode, response: &Response) -> Trouble {
         let again = status.is_server_error() || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT);
         let code = if again { Code::TG201 } else { Code::TG202 };
-        let mut failure = Failure::new(code, format!("source `{}`: the publisher answers {}", self.name, say(status))).detail("address", shown(&self.url));
+        let mut failure = Failure::new(code, format!("source `{}`: the publisher answers {}", self.name, say(status)))
+            .detail("address", shown(&self.url));
         if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
             failure = failure.hint("if a key is needed, send it with `http: { headers: { … } }`");
         }
@@ -176,7 +177,13 @@ impl Source for HttpSource {
             if trouble.failure.class() != Class::Transient || tried >= self.tries || wait > LONGEST_WAIT {
                 return Err(trouble.failure.detail("tries", tried.to_string()));
             }
-            tracing::info!(source = self.name, tried, wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX), "{}; trying again", trouble.failure);
+            tracing::info!(
+                source = self.name,
+                tried,
+                wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
+                "{}; trying again",
+                trouble.failure
+            );
             landing.restart().await?;
             tokio::time::sleep(wait).await;
             tried += 1;

@@ -87,7 +87,8 @@ fn what_is_not_a_policy_is_refused_with_its_reason() {
 
 #[test]
 fn a_policy_survives_its_json() {
-    let policy = Policy::parse(&json!({ "a": ["x", { "numeric": [">", 1] }], "$or": [{ "b": [1] }, { "c": [{ "exists": false }] }] })).unwrap();
+    let policy =
+        Policy::parse(&json!({ "a": ["x", { "numeric": [">", 1] }], "$or": [{ "b": [1] }, { "c": [{ "exists": false }] }] })).unwrap();
     let again: Policy = serde_json::from_str(&serde_json::to_string(&policy).unwrap()).unwrap();
     assert_eq!(policy, again);
 }

@@ -52,7 +52,9 @@ fn syntax(path: &str, error: &serde_saphyr::Error) -> Failure {
         None => text,
     };
     let message = message.split_once(": line ").map_or(message.as_str(), |(head, _)| head).trim().to_owned();
-    Failure::new(Code::TG102, message).at(location).hint("`tidegate schema` prints the JSON Schema that editors use to complete and check this file")
+    Failure::new(Code::TG102, message)
+        .at(location)
+        .hint("`tidegate schema` prints the JSON Schema that editors use to complete and check this file")
 }
 
 /// Puts the values of `${NAME}` and `${NAME:default}` in place. `$${` stands for a plain `${`.

@@ -115,7 +115,11 @@ impl<'de> Deserialize<'de> for Switchable {
             }
 
             fn visit_bool<E: de::Error>(self, on: bool) -> Result<Switchable, E> {
-                if on { Err(E::custom("`on` is not a limit; give a number of rows or a share such as `10%`")) } else { Ok(Switchable(None)) }
+                if on {
+                    Err(E::custom("`on` is not a limit; give a number of rows or a share such as `10%`"))
+                } else {
+                    Ok(Switchable(None))
+                }
             }
 
             fn visit_u64<E: de::Error>(self, n: u64) -> Result<Switchable, E> {

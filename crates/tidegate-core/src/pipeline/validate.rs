@@ -1,6 +1,6 @@
 //! What the types alone cannot say. All errors are collected; none stops the search for the next.
 
-use super::{Format, Mode, Notify, PipelineFile, Source, SmtpTls};
+use super::{Format, Mode, Notify, PipelineFile, SmtpTls, Source};
 
 /// One problem: where (a path of keys), what, and what to do.
 pub(super) struct Problem {
@@ -28,7 +28,9 @@ impl Problem {
 pub(super) fn validate(file: &PipelineFile) -> Vec<Problem> {
     let mut problems = Problems(Vec::new());
     if file.version != 1 {
-        problems.add(&["version"], format!("this Tidegate reads version 1 of the pipeline file, not {}", file.version)).hint("write `version: 1`");
+        problems
+            .add(&["version"], format!("this Tidegate reads version 1 of the pipeline file, not {}", file.version))
+            .hint("write `version: 1`");
     }
     name(&mut problems, &["name"], "pipeline", &file.name);
     sources(&mut problems, file);
@@ -75,7 +77,9 @@ fn sources(problems: &mut Problems, file: &PipelineFile) {
         let at = ["sources", source_name.as_str()];
         name(problems, &at, "source", source_name);
         if *source_name == file.table.name && file.transform.is_some() {
-            problems.add(&at, format!("source `{source_name}` has the table's name, so that SQL could not tell them apart")).hint("rename one of them");
+            problems
+                .add(&at, format!("source `{source_name}` has the table's name, so that SQL could not tell them apart"))
+                .hint("rename one of them");
         }
         source_place(problems, &at, source);
         columns(problems, source_name, source);
@@ -85,7 +89,9 @@ fn sources(problems: &mut Problems, file: &PipelineFile) {
 fn source_place(problems: &mut Problems, at: &[&str; 2], source: &Source) {
     match (&source.http, &source.file) {
         (Some(_), Some(_)) => problems.add(at, format!("source `{}` has both `http` and `file`", at[1])).hint("make two sources of it"),
-        (None, None) => problems.add(at, format!("source `{}` does not say where it comes from", at[1])).hint("add `http: { url: … }` or `file: { path: … }`"),
+        (None, None) => problems
+            .add(at, format!("source `{}` does not say where it comes from", at[1]))
+            .hint("add `http: { url: … }` or `file: { path: … }`"),
         (Some(http), None) if !(http.url.starts_with("https://") || http.url.starts_with("http://")) => {
             problems.add(&[at[0], at[1], "http", "url"], format!("`{}` is not an http or https address", http.url));
         }
@@ -99,12 +105,16 @@ fn source_place(problems: &mut Problems, at: &[&str; 2], source: &Source) {
 fn columns(problems: &mut Problems, source_name: &str, source: &Source) {
     let at = ["sources", source_name, "columns"];
     if source.columns.is_empty() {
-        problems.add(&at, format!("source `{source_name}` declares no columns")).hint("`tidegate init URL` looks at the file and writes them for you");
+        problems
+            .add(&at, format!("source `{source_name}` declares no columns"))
+            .hint("`tidegate init URL` looks at the file and writes them for you");
     }
     let mut seen = std::collections::BTreeMap::new();
     for (column_name, column) in &source.columns {
         if column_name.starts_with('_') || column_name.is_empty() || column_name.chars().any(char::is_control) {
-            problems.add(&[at[0], at[1], at[2], column_name], format!("`{column_name}` cannot be the name of a column")).hint("names that begin with `_` are Tidegate's own");
+            problems
+                .add(&[at[0], at[1], at[2], column_name], format!("`{column_name}` cannot be the name of a column"))
+                .hint("names that begin with `_` are Tidegate's own");
         }
         let published = column.from.as_deref().unwrap_or(column_name);
         if let Some(other) = seen.insert(published, column_name) {
@@ -113,7 +123,10 @@ fn columns(problems: &mut Problems, source_name: &str, source: &Source) {
     }
     for (i, column) in source.key.iter().enumerate() {
         if !source.columns.contains_key(column) {
-            problems.add(&["sources", source_name, "key", &i.to_string()], format!("the key column `{column}` is not a column of source `{source_name}`"));
+            problems.add(
+                &["sources", source_name, "key", &i.to_string()],
+                format!("the key column `{column}` is not a column of source `{source_name}`"),
+            );
         }
     }
     let Some(csv) = &source.csv else { return };
@@ -144,7 +157,9 @@ fn table(problems: &mut Problems, file: &PipelineFile) {
             && !source.columns.contains_key(column)
         {
             let known: Vec<&str> = source.columns.keys().map(String::as_str).collect();
-            problems.add(&at, format!("the key column `{column}` is not a column of source `{source_name}`")).hint(format!("its columns are {}", known.join(", ")));
+            problems
+                .add(&at, format!("the key column `{column}` is not a column of source `{source_name}`"))
+                .hint(format!("its columns are {}", known.join(", ")));
         }
     }
     for (i, check) in table.checks.iter().enumerate() {
@@ -190,7 +205,11 @@ mod tests {
     fn failures(text: &str) -> Vec<String> {
         match load("p.yaml", text, &|_| None) {
             Ok(_) => Vec::new(),
-            Err(error) => error.failures.iter().map(|f| format!("{} {}", f.location.as_ref().map_or(String::new(), ToString::to_string), f.message)).collect(),
+            Err(error) => error
+                .failures
+                .iter()
+                .map(|f| format!("{} {}", f.location.as_ref().map_or(String::new(), ToString::to_string), f.message))
+                .collect(),
         }
     }
 

@@ -45,6 +45,9 @@ struct Done {
 pub(super) async fn apply(folder: &Path, committed: &Committed, threads: usize) -> Result<()> {
     let (folder, committed) = (folder.to_owned(), committed.clone());
     let opened = CurrentTable::open(&folder).await?;
+    if opened.has(committed.run).await? {
+        return Ok(());
+    }
     let (folder, committed, opened, files, schema, order) = tokio::task::spawn_blocking(move || {
         let (files, schema, order) = rewrite(&folder, &committed, &opened, threads)?;
         Ok::<_, EngineError>((folder, committed, opened, files, schema, order))
@@ -67,7 +70,10 @@ pub(super) async fn apply(folder: &Path, committed: &Committed, threads: usize) 
     }
     // INV-1 across the seam: the table must hold what the receipt says.
     if rows != i128::from(committed.rows_after) {
-        return Err(EngineError::Foreign { path: folder, why: format!("it would hold {rows} rows, and the run says {}", committed.rows_after) });
+        return Err(EngineError::Foreign {
+            path: folder,
+            why: format!("it would hold {rows} rows, and the run says {}", committed.rows_after),
+        });
     }
     let same_schema = opened.schema() == schema;
     let mut table = match opened.delta {
@@ -124,7 +130,9 @@ fn rewrite(folder: &Path, committed: &Committed, current: &CurrentTable, threads
                 })
             })
             .collect();
-        let planned = plan(current, changes.batches, &schema, &order, &|task| send.send(task).map_err(|_| EngineError::Bug("a writer stopped".to_owned())));
+        let planned = plan(current, changes.batches, &schema, &order, &|task| {
+            send.send(task).map_err(|_| EngineError::Bug("a writer stopped".to_owned()))
+        });
         drop(send);
         // A writer's own error says more than "a writer stopped".
         for worker in workers {
@@ -139,7 +147,13 @@ fn rewrite(folder: &Path, committed: &Committed, current: &CurrentTable, threads
 
 /// Deals the changes out to the files they belong to. What comes after the last file becomes files of its own, unless
 /// that one is small: so files grow to their size in daily steps.
-fn plan(current: &CurrentTable, changes: crate::staged::Batches, schema: &SchemaRef, order: &Order, out: &dyn Fn(Task) -> Result<()>) -> Result<()> {
+fn plan(
+    current: &CurrentTable,
+    changes: crate::staged::Batches,
+    schema: &SchemaRef,
+    order: &Order,
+    out: &dyn Fn(Task) -> Result<()>,
+) -> Result<()> {
     let files = current.files();
     // Another schema: every file is written anew. Tables without an order take new rows at the end.
     let all = !files.is_empty() && current.schema() != *schema;
@@ -257,9 +271,11 @@ fn write(folder: &Path, run: RunId, task: Task, schema: &SchemaRef, order: &Orde
 
 /// Adds a changeset to the history, whose data files are the changesets.
 pub(super) async fn append_history(folder: &Path, committed: &Committed) -> Result<()> {
-    let changeset = changeset::read(&committed.changeset)?;
-    let own = parquet_schema(&committed.changeset)?;
-    drop(changeset);
+    let opened = CurrentTable::open(folder).await?;
+    if opened.has(committed.run).await? {
+        return Ok(());
+    }
+    let own = changeset::read(&committed.changeset)?.whole;
     let name = format!("run-{:08}.parquet", committed.run.0);
     let target = folder.join(&name);
     let failed = |source| EngineError::Write { path: target.clone(), source };
@@ -267,7 +283,6 @@ pub(super) async fn append_history(folder: &Path, committed: &Committed) -> Resu
     link(&committed.changeset, &target).map_err(failed)?;
     sync_folder(Some(folder)).map_err(failed)?;
     fault::point("history.linked");
-    let opened = CurrentTable::open(folder).await?;
     let merged = union(&opened.schema(), &own);
     let mut actions = Vec::new();
     let mut table = match opened.delta {
@@ -308,12 +323,6 @@ fn link(from: &Path, to: &Path) -> std::io::Result<()> {
         }
         Ok(()) => Ok(()),
     }
-}
-
-fn parquet_schema(path: &Path) -> Result<SchemaRef> {
-    let file = std::fs::File::open(path).map_err(|error| EngineError::Altered { path: path.to_owned(), why: error.to_string() })?;
-    let builder = parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(file)?;
-    Ok(Arc::clone(builder.schema()))
 }
 
 fn parquet_rows(path: &Path) -> Result<i64> {

@@ -35,6 +35,7 @@ use std::{
     path::{Path, PathBuf},
     sync::Arc,
 };
+use tidegate_core::RunId;
 
 /// A data file of a table.
 #[derive(Debug, Clone)]
@@ -61,14 +62,14 @@ impl CurrentTable {
         };
         let state = delta.snapshot()?;
         let schema = state.snapshot().arrow_schema();
-        let order: Option<Vec<String>> = state.metadata().configuration().get(log::ORDER).map(|text| text.split(',').map(str::to_owned).collect());
+        let order: Option<Vec<String>> =
+            state.metadata().configuration().get(log::ORDER).map(|text| text.split(',').map(str::to_owned).collect());
         let mut files = Vec::new();
         for file in state.log_data().iter() {
             let name = file.path().into_owned();
-            let rows = file.num_records().ok_or_else(|| EngineError::Foreign {
-                path: folder.to_owned(),
-                why: format!("`{name}` has no row count in the log"),
-            })?;
+            let rows = file
+                .num_records()
+                .ok_or_else(|| EngineError::Foreign { path: folder.to_owned(), why: format!("`{name}` has no row count in the log") })?;
             let bytes = u64::try_from(file.size()).unwrap_or_default();
             files.push(DataFile { path: folder.join(&name), name, bytes, rows: rows as u64 });
         }
@@ -79,6 +80,14 @@ impl CurrentTable {
 
     pub(crate) fn schema(&self) -> SchemaRef {
         Arc::clone(&self.schema)
+    }
+
+    /// Whether a run, or a later one, was applied to it.
+    pub(super) async fn has(&self, run: RunId) -> Result<bool> {
+        match &self.delta {
+            Some(delta) => Ok(log::position_in(delta).await?.is_some_and(|at| at >= run)),
+            None => Ok(false),
+        }
     }
 
     /// Column names of the order the table is kept in.
@@ -159,7 +168,11 @@ fn same_types(before: &Schema, after: &Schema) -> Result<()> {
         if let Ok(old) = before.field_with_name(field.name())
             && old.data_type() != field.data_type()
         {
-            return Err(EngineError::TypeChanged { column: field.name().clone(), before: type_name(old.data_type()), after: type_name(field.data_type()) });
+            return Err(EngineError::TypeChanged {
+                column: field.name().clone(),
+                before: type_name(old.data_type()),
+                after: type_name(field.data_type()),
+            });
         }
     }
     Ok(())
@@ -220,7 +233,8 @@ impl TableProvider for SnapshotTable {
             return Ok(Arc::new(EmptyExec::new(schema)));
         }
         let file = |file: &DataFile| {
-            let location = ObjectPath::from_absolute_path(std::path::absolute(&file.path)?).map_err(|error| DataFusionError::External(Box::new(error)))?;
+            let location = ObjectPath::from_absolute_path(std::path::absolute(&file.path)?)
+                .map_err(|error| DataFusionError::External(Box::new(error)))?;
             let meta = ObjectMeta { location, last_modified: chrono::DateTime::UNIX_EPOCH, size: file.bytes, e_tag: None, version: None };
             Ok(PartitionedFile::new_from_meta(meta))
         };

@@ -1,6 +1,9 @@
 //! The Delta log: opening, creating, committing.
 
-use crate::{error::{EngineError, Result}, parquet_file::sync_folder};
+use crate::{
+    error::{EngineError, Result},
+    parquet_file::sync_folder,
+};
 use arrow::datatypes::{Schema, SchemaRef};
 use deltalake_core::{
     DeltaTable, DeltaTableBuilder, DeltaTableError,
@@ -55,7 +58,7 @@ pub(super) async fn position_in(table: &DeltaTable) -> Result<Option<RunId>> {
 pub(super) async fn create(folder: &Path, name: &str, schema: &SchemaRef, order: Option<&[String]>) -> Result<DeltaTable> {
     let delta = delta_schema(schema)?;
     let mut settings = vec![
-        ("delta.checkpointInterval".to_owned(), Some("50".to_owned())),
+        ("delta.checkpointInterval".to_owned(), Some("20".to_owned())),
         ("delta.logRetentionDuration".to_owned(), Some("interval 30 days".to_owned())),
     ];
     settings.extend(order.filter(|order| !order.is_empty()).map(|order| (ORDER.to_owned(), Some(order.join(",")))));
@@ -93,7 +96,11 @@ pub(super) async fn commit(folder: &Path, table: &mut DeltaTable, run: RunId, ac
     let operation = DeltaOperation::Write { mode: SaveMode::Append, partition_by: None, predicate: None };
     let log_store = table.log_store();
     fault::point("delta.before_commit");
-    let prepared = CommitBuilder::from(properties).with_actions(actions).build(Some(table.snapshot()?), log_store, operation).into_prepared_commit_future().await?;
+    let prepared = CommitBuilder::from(properties)
+        .with_actions(actions)
+        .build(Some(table.snapshot()?), log_store, operation)
+        .into_prepared_commit_future()
+        .await?;
     let done = prepared.await.map_err(|error| conflict(folder, error))?;
     sync_log(folder)?;
     fault::point("delta.committed");

@@ -6,11 +6,7 @@ use crate::{
     order::Order,
     staged::Batches,
 };
-use arrow::{
-    array::RecordBatch,
-    compute::interleave_record_batch,
-    datatypes::SchemaRef,
-};
+use arrow::{array::RecordBatch, compute::interleave_record_batch, datatypes::SchemaRef};
 use std::cmp::Ordering;
 use tidegate_core::changes::Op;
 
@@ -89,7 +85,10 @@ pub(super) fn merge(base: Batches, changes: &[Slice], order: &Order, out: &mut d
 
 fn disagreement(op: Op, hit: bool) -> EngineError {
     let is = if hit { "a row" } else { "no row" };
-    EngineError::Foreign { path: "the table".into(), why: format!("the changeset says `{}`, and the table has {is} with that key", op.as_str()) }
+    EngineError::Foreign {
+        path: "the table".into(),
+        why: format!("the changeset says `{}`, and the table has {is} with that key", op.as_str()),
+    }
 }
 
 /// The first place in `from..to` where `less` does not hold any more.

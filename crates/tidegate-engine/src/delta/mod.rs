@@ -17,7 +17,10 @@ pub(crate) use current::CurrentTable;
 use crate::error::EngineError;
 use async_trait::async_trait;
 use std::path::{Path, PathBuf};
-use tidegate_core::{Failure, RunId, seam::{Committed, Destination}};
+use tidegate_core::{
+    Failure, RunId,
+    seam::{Committed, Destination},
+};
 
 /// The Delta table of a pipeline and its history.
 pub struct DeltaDestination {
@@ -50,13 +53,9 @@ impl Destination for DeltaDestination {
     }
 
     async fn apply(&self, committed: &Committed) -> Result<(), Failure> {
-        let (table, history) = self.positions().await?;
-        if history.is_none_or(|at| at < committed.run) {
-            apply::append_history(&self.history, committed).await?;
-        }
-        if table.is_none_or(|at| at < committed.run) {
-            apply::apply(&self.table, committed, self.threads).await?;
-        }
+        // Each looks into its own log first, and does nothing if the run is there.
+        apply::append_history(&self.history, committed).await?;
+        apply::apply(&self.table, committed, self.threads).await?;
         Ok(())
     }
 }

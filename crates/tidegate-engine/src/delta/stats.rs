@@ -1,6 +1,9 @@
 //! Statistics of a data file as Delta's log wants them, from the file's own Parquet footer.
 
-use crate::{error::{EngineError, Result}, parquet_file::Written};
+use crate::{
+    error::{EngineError, Result},
+    parquet_file::Written,
+};
 use arrow::{
     array::{Array, ArrayRef},
     datatypes::{DataType, SchemaRef},

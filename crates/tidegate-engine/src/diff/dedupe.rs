@@ -1,12 +1,20 @@
 //! Produced rows with the same key: exact repetitions collapse, contradictions are all rejected.
 
-use crate::{error::{EngineError, Result}, order::Order, rows, staged::Batches};
+use crate::{
+    error::{EngineError, Result},
+    order::Order,
+    rows,
+    staged::Batches,
+};
 use arrow::{
     array::{Array, BooleanArray, RecordBatch},
     buffer::BooleanBuffer,
     compute::{concat_batches, filter_record_batch, kernels::cmp::distinct},
 };
-use std::{collections::BTreeSet, sync::{Arc, Mutex, PoisonError}};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError},
+};
 use tidegate_core::quarantine::{Reason, Rejected};
 
 /// What was found, once all rows are through.
@@ -19,7 +27,15 @@ pub(crate) struct Deduped {
 }
 
 /// Wraps rows in the table's order; what is found goes to `found`.
-pub(crate) fn dedupe(input: Batches, table: &str, key: Order, most: u64, open: BTreeSet<String>, mask: bool, found: Arc<Mutex<Deduped>>) -> Batches {
+pub(crate) fn dedupe(
+    input: Batches,
+    table: &str,
+    key: Order,
+    most: u64,
+    open: BTreeSet<String>,
+    mask: bool,
+    found: Arc<Mutex<Deduped>>,
+) -> Batches {
     let mut state = Dedupe { input, table: table.to_owned(), key, most, open, mask, held: None, found };
     Box::new(std::iter::from_fn(move || state.next().transpose()))
 }
@@ -124,7 +140,11 @@ impl Dedupe {
     fn reject(&self, batch: &RecordBatch, row: usize, reason: Reason, message: &str) -> Result<()> {
         let mut found = self.found();
         if found.rejected.len() as u64 >= self.most {
-            return Err(EngineError::TooManyRejected { name: self.table.clone(), most: self.most, first: found.rejected[0].message.clone() });
+            return Err(EngineError::TooManyRejected {
+                name: self.table.clone(),
+                most: self.most,
+                first: found.rejected[0].message.clone(),
+            });
         }
         let raw = serde_json::Value::Object(rows::object(batch, row)).to_string();
         found.rejected.push(Rejected {

@@ -1,14 +1,19 @@
 //! The merge of the current table with the produced rows.
 
 use super::Changes;
-use crate::{error::{EngineError, Result}, order::Order, rows, staged::Batches};
-use arrow::{
-    array::RecordBatch,
-    buffer::BooleanBuffer,
-    compute::kernels::cmp::distinct,
+use crate::{
+    error::{EngineError, Result},
+    order::Order,
+    rows,
+    staged::Batches,
 };
+use arrow::{array::RecordBatch, buffer::BooleanBuffer, compute::kernels::cmp::distinct};
 use std::{cmp::Ordering, collections::BTreeSet};
-use tidegate_core::{changes::Op, pipeline::Mode, quarantine::{Reason, Rejected}};
+use tidegate_core::{
+    changes::Op,
+    pipeline::Mode,
+    quarantine::{Reason, Rejected},
+};
 
 /// What the merge found.
 #[derive(Debug, Default)]
@@ -142,7 +147,14 @@ fn equal_keys(order: &Order, old: &RecordBatch, new: &RecordBatch) -> Result<usi
 }
 
 /// Rows with the same keys: unchanged or updated.
-fn matched(rules: &Rules<'_>, out: &mut Diffed, old: (&RecordBatch, usize), new: (&RecordBatch, usize), n: usize, changes: &mut dyn Changes) -> Result<()> {
+fn matched(
+    rules: &Rules<'_>,
+    out: &mut Diffed,
+    old: (&RecordBatch, usize),
+    new: (&RecordBatch, usize),
+    n: usize,
+    changes: &mut dyn Changes,
+) -> Result<()> {
     out.rows_before += n as u64;
     out.produced += n as u64;
     let mut differs: Option<BooleanBuffer> = None;

@@ -12,7 +12,7 @@ use std::{
 };
 
 /// Bytes per block.
-const BLOCK: usize = 1 << 20;
+pub(super) const BLOCK: usize = 1 << 20;
 /// Longest record. A quote that is not closed within it is taken for a mistake in its own line.
 pub(super) const LONGEST_RECORD: usize = 1 << 20;
 
@@ -34,6 +34,7 @@ pub(super) trait ParseBlock: Send + Sync + 'static {
 struct Reader {
     read: Box<dyn Read + Send>,
     newline: u8,
+    block: usize,
     rest: Vec<u8>,
     index: usize,
     done: bool,
@@ -52,7 +53,7 @@ impl Reader {
         }
         let mut bytes = std::mem::take(&mut self.rest);
         loop {
-            let wanted = (BLOCK.saturating_sub(bytes.len())).max(BLOCK / 4);
+            let wanted = self.block.saturating_sub(bytes.len()).max(self.block / 4 + 1);
             let got = (&mut self.read).take(wanted as u64).read_to_end(&mut bytes)?;
             self.done = got < wanted;
             if self.done {
@@ -83,9 +84,15 @@ pub(super) struct Blocks<P: ParseBlock> {
     finished: bool,
 }
 
-/// Starts `threads` threads on the stream. They end with the stream, or when the result is dropped.
-pub(super) fn parse_blocks<P: ParseBlock>(read: Box<dyn Read + Send>, newline: u8, parser: Arc<P>, threads: usize) -> Blocks<P> {
-    let reader = Arc::new(Mutex::new(Reader { read, newline, rest: Vec::new(), index: 0, done: false }));
+/// Starts `threads` threads on the stream, which is cut into blocks of about `block` bytes. They end with the stream, or when the result is dropped.
+pub(super) fn parse_blocks<P: ParseBlock>(
+    read: Box<dyn Read + Send>,
+    newline: u8,
+    parser: Arc<P>,
+    threads: usize,
+    block: usize,
+) -> Blocks<P> {
+    let reader = Arc::new(Mutex::new(Reader { read, newline, block, rest: Vec::new(), index: 0, done: false }));
     // A bounded channel: parsers wait for whoever takes the rows (INV-8).
     let (send, results) = mpsc::sync_channel(threads);
     for _ in 0..threads {

@@ -44,6 +44,8 @@ pub(super) fn open(source: &str, path: &Path, encoding: Option<&str>) -> Result<
 }
 
 fn label_to_encoding(source: &str, label: &str) -> Result<&'static Encoding> {
-    Encoding::for_label(label.as_bytes())
-        .ok_or_else(|| EngineError::Decode { name: source.to_owned(), why: format!("there is no encoding called `{label}` (see https://encoding.spec.whatwg.org/#names-and-labels)") })
+    Encoding::for_label(label.as_bytes()).ok_or_else(|| EngineError::Decode {
+        name: source.to_owned(),
+        why: format!("there is no encoding called `{label}` (see https://encoding.spec.whatwg.org/#names-and-labels)"),
+    })
 }

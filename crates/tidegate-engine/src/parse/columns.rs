@@ -1,10 +1,14 @@
 //! From spans to Arrow columns, one column at a time; rows with a bad cell are filtered out afterwards.
 
-use super::{cells, spans::{Span, Spans}};
+use super::{
+    cells,
+    spans::{Span, Spans},
+};
 use crate::schema::arrow_type;
 use arrow::{
     array::{
-        ArrayRef, BooleanArray, Date32Array, Decimal128Array, Float64Array, Int64Array, RecordBatch, StringBuilder, TimestampMicrosecondArray,
+        ArrayRef, BooleanArray, Date32Array, Decimal128Array, Float64Array, Int64Array, RecordBatch, StringBuilder,
+        TimestampMicrosecondArray,
     },
     buffer::NullBuffer,
     datatypes::{DataType, SchemaRef},
@@ -33,7 +37,14 @@ pub(super) struct Nulls {
 }
 
 /// Builds the batch of all records, good or not, and the list of bad rows in the order of the records.
-pub(super) fn build(schema: &SchemaRef, columns: &[Column], nulls: &Nulls, spans: &Spans, bytes: &[u8], valid_utf8: bool) -> (RecordBatch, Vec<BadRow>) {
+pub(super) fn build(
+    schema: &SchemaRef,
+    columns: &[Column],
+    nulls: &Nulls,
+    spans: &Spans,
+    bytes: &[u8],
+    valid_utf8: bool,
+) -> (RecordBatch, Vec<BadRow>) {
     let rows = spans.records.len();
     let mut bad = BadRows { first: vec![None; rows], found: Vec::new() };
     if !valid_utf8 {
@@ -44,9 +55,11 @@ pub(super) fn build(schema: &SchemaRef, columns: &[Column], nulls: &Nulls, spans
             }
         }
     }
-    let arrays: Vec<ArrayRef> = columns.iter().enumerate().map(|(i, column)| build_column(i, column, nulls, &spans.columns[i], bytes, &mut bad)).collect();
+    let arrays: Vec<ArrayRef> =
+        columns.iter().enumerate().map(|(i, column)| build_column(i, column, nulls, &spans.columns[i], bytes, &mut bad)).collect();
     let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(rows));
-    let batch = RecordBatch::try_new_with_options(Arc::clone(schema), arrays, &options).unwrap_or_else(|_| RecordBatch::new_empty(Arc::clone(schema)));
+    let batch = RecordBatch::try_new_with_options(Arc::clone(schema), arrays, &options)
+        .unwrap_or_else(|_| RecordBatch::new_empty(Arc::clone(schema)));
     let mut found = bad.found;
     found.sort_by_key(|row| row.record);
     (batch, found)

@@ -3,7 +3,7 @@
 //! A block of bytes becomes spans, one vector per declared column; nothing is copied. A malformed record costs its own
 //! line and no other: an unclosed quote does not swallow the rest of the file.
 
-use super::spans::{Spans, Span};
+use super::spans::{Span, Spans};
 use memchr::{memchr, memchr2};
 use tidegate_core::quarantine::Reason;
 

@@ -40,6 +40,8 @@ pub(crate) struct Spec {
     pub(crate) open: BTreeSet<String>,
     pub(crate) most_rejected: u64,
     pub(crate) threads: usize,
+    /// Bytes that are parsed at once; smaller in tests.
+    pub(crate) block: usize,
     pub(crate) location: Box<dyn Fn(&[&str]) -> Option<tidegate_core::Location> + Send + Sync>,
 }
 
@@ -76,6 +78,7 @@ impl SourceRows {
             open: input.open.clone(),
             most_rejected: pipeline.file.limits.max_quarantine,
             threads,
+            block: blocks::BLOCK,
             location: Box::new(move |column| {
                 let mut at = vec!["sources", name.as_str(), "columns"];
                 at.extend(column);
@@ -86,6 +89,15 @@ impl SourceRows {
         let several = input.parts.len() > 1;
         let parts = input.parts.clone().into_iter();
         Ok(Self { spec: Arc::new(spec), parts, several, current: None, rejects, report: Parsed::default() })
+    }
+
+    /// Cuts the stream into smaller blocks, to see that the cut does not matter.
+    #[cfg(test)]
+    fn with_block(mut self, block: usize) -> Self {
+        if let Some(spec) = Arc::get_mut(&mut self.spec) {
+            spec.block = block;
+        }
+        self
     }
 
     /// The schema of the batches.

@@ -1,14 +1,20 @@
 //! Parquet: typed already, so a row is rejected only where a value does not fit the declared type.
 
-use super::{PartRows, Spec, count, reject::{self, Reject, Rejects}};
-use crate::{error::{EngineError, Result}, rows};
-use arrow::{
-    array::{Array, ArrayRef, BooleanArray, RecordBatch, new_null_array},
-    compute::{CastOptions, cast_with_options, filter_record_batch},
+use super::{
+    PartRows, Spec, count,
+    reject::{self, Reject, Rejects},
+};
+use crate::{
+    error::{EngineError, Result},
+    rows,
 };
 use ::parquet::arrow::{
     ProjectionMask,
     arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder},
+};
+use arrow::{
+    array::{Array, ArrayRef, BooleanArray, RecordBatch, new_null_array},
+    compute::{CastOptions, cast_with_options, filter_record_batch},
 };
 use std::{fs::File, path::Path, sync::Arc};
 use tidegate_core::{quarantine::Reason, seam::Parsed};
@@ -31,7 +37,8 @@ pub(super) fn open(spec: &Arc<Spec>, path: &Path, report: &mut Parsed) -> Result
     let names: Vec<String> = builder.schema().fields().iter().map(|field| field.name().clone()).collect();
     let wanted: Vec<(&str, bool, &String)> =
         spec.source.columns.iter().map(|(name, column)| (column.from.as_deref().unwrap_or(name), column.optional, name)).collect();
-    let missing: Vec<&(&str, bool, &String)> = wanted.iter().filter(|(name, optional, _)| !optional && !names.iter().any(|n| n == name)).collect();
+    let missing: Vec<&(&str, bool, &String)> =
+        wanted.iter().filter(|(name, optional, _)| !optional && !names.iter().any(|n| n == name)).collect();
     if let Some((_, _, first)) = missing.first() {
         let location = (spec.location)(&[first]);
         let missing = missing.iter().map(|(name, ..)| (*name).to_owned()).collect();
@@ -90,7 +97,14 @@ impl ParquetRows {
         cells.iter().any(|cell| !cell.is_empty()).then(|| reject::identity(&self.spec, &cells))
     }
 
-    fn aside(&self, batch: &RecordBatch, typed: &RecordBatch, bad: Vec<Option<(usize, Reason, String)>>, rejects: &mut Rejects, report: &mut Parsed) -> Result<()> {
+    fn aside(
+        &self,
+        batch: &RecordBatch,
+        typed: &RecordBatch,
+        bad: Vec<Option<(usize, Reason, String)>>,
+        rejects: &mut Rejects,
+        report: &mut Parsed,
+    ) -> Result<()> {
         for (row, slot) in bad.into_iter().enumerate() {
             match slot {
                 Some((column, reason, message)) => {

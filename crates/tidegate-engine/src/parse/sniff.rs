@@ -1,6 +1,9 @@
 //! Looking at the first bytes of a file: what kind of file it is, and, for `init`, what its columns are.
 
-use super::{cells, csv::{self, Dialect}};
+use super::{
+    cells,
+    csv::{self, Dialect},
+};
 use tidegate_core::pipeline::ColumnType;
 
 /// The byte of an ASCII character; validation has made sure that it is one.

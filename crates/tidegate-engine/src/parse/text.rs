@@ -22,10 +22,7 @@ use std::{
     path::Path,
     sync::Arc,
 };
-use tidegate_core::{
-    quarantine::Reason,
-    seam::Parsed,
-};
+use tidegate_core::{quarantine::Reason, seam::Parsed};
 
 /// How much of a file is looked at before parsing: the header, and what kind of file it is.
 const HEAD: usize = 1 << 16;
@@ -180,7 +177,9 @@ impl BlockParser {
 
     fn malformed(&self, row: &super::spans::Malformed) -> String {
         match (&self.kind, row.reason) {
-            (Kind::Csv(_, layout), Reason::Ragged) => format!("the row has {} cells where the header has {}", row.cells, layout.columns.len()),
+            (Kind::Csv(_, layout), Reason::Ragged) => {
+                format!("the row has {} cells where the header has {}", row.cells, layout.columns.len())
+            }
             (_, Reason::Quote) => "a quoted cell is not closed, or text follows its closing quote".to_owned(),
             (_, Reason::Encoding) => "the row has bytes that are not valid UTF-8".to_owned(),
             _ => "the line is not a JSON object".to_owned(),
@@ -239,7 +238,7 @@ fn head(read: &mut (dyn Read + Send), name: &str) -> Result<Vec<u8>> {
 fn start(spec: &Arc<Spec>, kind: Kind, nulls: Nulls, decoded: bytes::Decoded, rest: Vec<u8>, newline: u8, line: u64) -> Box<dyn PartRows> {
     let parser = BlockParser { spec: Arc::clone(spec), kind, nulls, transcoded: decoded.transcoded };
     let read = Box::new(Cursor::new(rest).chain(decoded.read));
-    let blocks = blocks::parse_blocks(read, newline, Arc::new(parser), spec.threads);
+    let blocks = blocks::parse_blocks(read, newline, Arc::new(parser), spec.threads, spec.block);
     Box::new(TextRows { spec: Arc::clone(spec), blocks, line })
 }
 
@@ -247,7 +246,8 @@ pub(super) fn open_csv(spec: &Arc<Spec>, path: &Path, report: &mut Parsed) -> Re
     let options = spec.source.csv_options();
     let mut decoded = bytes::open(&spec.name, path, options.encoding.as_deref())?;
     let head = head(&mut decoded.read, &spec.name)?;
-    let dialect = Dialect { delimiter: sniff::ascii(options.delimiter), quote: sniff::ascii(options.quote), newline: sniff::newline(&head) };
+    let dialect =
+        Dialect { delimiter: sniff::ascii(options.delimiter), quote: sniff::ascii(options.quote), newline: sniff::newline(&head) };
     let skipped = sniff::skip_lines(&head, dialect.newline, options.skip_lines);
     if head[skipped..].iter().all(u8::is_ascii_whitespace) {
         return Err(EngineError::Empty { name: spec.name.clone() });
@@ -284,7 +284,8 @@ pub(super) fn open_csv(spec: &Arc<Spec>, path: &Path, report: &mut Parsed) -> Re
         report.header = names;
     }
     let lines = memchr::memchr_iter(dialect.newline, &head[..used]).count() as u64;
-    let nulls = Nulls { words: options.nulls.iter().map(|word| word.clone().into_bytes()).collect(), quote: dialect.quote, trim: options.trim };
+    let nulls =
+        Nulls { words: options.nulls.iter().map(|word| word.clone().into_bytes()).collect(), quote: dialect.quote, trim: options.trim };
     let newline = dialect.newline;
     Ok(start(spec, Kind::Csv(dialect, layout), nulls, decoded, head[used..].to_vec(), newline, 1 + lines))
 }

@@ -45,7 +45,8 @@ impl Ledger {
             .create_if_missing(true)
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(Duration::from_secs(30));
-        let pool = SqlitePoolOptions::new().max_connections(4).idle_timeout(None).max_lifetime(None).connect_with(options).await.map_err(sql)?;
+        let pool =
+            SqlitePoolOptions::new().max_connections(4).idle_timeout(None).max_lifetime(None).connect_with(options).await.map_err(sql)?;
         let (form,): (i64,) = sqlx::query_as("PRAGMA user_version").fetch_one(&pool).await.map_err(sql)?;
         if form > FORM {
             return Err(StateError::Newer { found: form, known: FORM }.into());

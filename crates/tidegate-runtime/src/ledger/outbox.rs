@@ -64,24 +64,37 @@ impl Ledger {
 
     /// Messages of a pipeline that wait, and those that were given up.
     pub async fn outbox_counts(&self, pipeline: &str) -> Result<(u64, u64)> {
-        let (waiting, given_up): (i64, i64) = sqlx::query_as("SELECT coalesce(sum(status = 'pending'), 0), coalesce(sum(status = 'given_up'), 0) FROM outbox WHERE pipeline = ?1")
-            .bind(pipeline.to_owned())
-            .fetch_one(&self.pool)
-            .await
-            .map_err(sql)?;
+        let (waiting, given_up): (i64, i64) = sqlx::query_as(
+            "SELECT coalesce(sum(status = 'pending'), 0), coalesce(sum(status = 'given_up'), 0) FROM outbox WHERE pipeline = ?1",
+        )
+        .bind(pipeline.to_owned())
+        .fetch_one(&self.pool)
+        .await
+        .map_err(sql)?;
         Ok((u64::try_from(waiting).unwrap_or_default(), u64::try_from(given_up).unwrap_or_default()))
     }
 }
 
 /// Notes a delivery.
 pub async fn sent(tx: &mut Tx, id: i64, now: Timestamp) -> Result<()> {
-    sqlx::query("UPDATE outbox SET status = 'sent', tries = tries + 1, sent_at = ?2, last_error = NULL WHERE id = ?1").bind(id).bind(now.to_string()).execute(&mut **tx).await.map_err(sql)?;
+    sqlx::query("UPDATE outbox SET status = 'sent', tries = tries + 1, sent_at = ?2, last_error = NULL WHERE id = ?1")
+        .bind(id)
+        .bind(now.to_string())
+        .execute(&mut **tx)
+        .await
+        .map_err(sql)?;
     Ok(())
 }
 
 /// Notes a failed delivery; with `give_up`, the last.
 pub async fn failed(tx: &mut Tx, id: i64, failure: &Failure, give_up: bool) -> Result<()> {
     let status = if give_up { "given_up" } else { "pending" };
-    sqlx::query("UPDATE outbox SET status = ?2, tries = tries + 1, last_error = ?3 WHERE id = ?1").bind(id).bind(status).bind(failure.to_string()).execute(&mut **tx).await.map_err(sql)?;
+    sqlx::query("UPDATE outbox SET status = ?2, tries = tries + 1, last_error = ?3 WHERE id = ?1")
+        .bind(id)
+        .bind(status)
+        .bind(failure.to_string())
+        .execute(&mut **tx)
+        .await
+        .map_err(sql)?;
     Ok(())
 }

@@ -29,7 +29,8 @@ fn read(row: &SqliteRow) -> Result<Quarantined> {
         id: number("id")?,
         pipeline: text("pipeline")?,
         row: serde_json::from_str(&text("row")?).map_err(json)?,
-        status: Status::parse(&status).ok_or_else(|| Failure::new(Code::TG401, format!("the ledger holds a quarantined row that is `{status}`")))?,
+        status: Status::parse(&status)
+            .ok_or_else(|| Failure::new(Code::TG401, format!("the ledger holds a quarantined row that is `{status}`")))?,
         first_run: RunId(number("first_run")?),
         last_run: RunId(number("last_run")?),
         seen: u64::try_from(number("seen")?).unwrap_or_default(),
@@ -42,13 +43,15 @@ fn read(row: &SqliteRow) -> Result<Quarantined> {
 impl Ledger {
     /// Quarantined rows of a pipeline (or of all), in the order in which they came.
     pub async fn quarantine(&self, pipeline: Option<&str>, status: Option<Status>, limit: i64) -> Result<Vec<Quarantined>> {
-        let rows = sqlx::query("SELECT * FROM quarantine WHERE (?1 IS NULL OR pipeline = ?1) AND (?2 IS NULL OR status = ?2) ORDER BY id LIMIT ?3")
-            .bind(pipeline.map(str::to_owned))
-            .bind(status.map(Status::as_str))
-            .bind(limit)
-            .fetch_all(&self.pool)
-            .await
-            .map_err(sql)?;
+        let rows = sqlx::query(
+            "SELECT * FROM quarantine WHERE (?1 IS NULL OR pipeline = ?1) AND (?2 IS NULL OR status = ?2) ORDER BY id LIMIT ?3",
+        )
+        .bind(pipeline.map(str::to_owned))
+        .bind(status.map(Status::as_str))
+        .bind(limit)
+        .fetch_all(&self.pool)
+        .await
+        .map_err(sql)?;
         rows.iter().map(read).collect()
     }
 
@@ -56,19 +59,29 @@ impl Ledger {
     pub async fn quarantined(&self, id: i64) -> Result<Quarantined> {
         match sqlx::query("SELECT * FROM quarantine WHERE id = ?1").bind(id).fetch_optional(&self.pool).await.map_err(sql)? {
             Some(row) => read(&row),
-            None => Err(Failure::new(Code::TG409, format!("there is no quarantined row {id}")).hint("`tidegate quarantine list` shows them")),
+            None => {
+                Err(Failure::new(Code::TG409, format!("there is no quarantined row {id}")).hint("`tidegate quarantine list` shows them"))
+            }
         }
     }
 
     /// How many rows of a pipeline are in quarantine.
     pub async fn quarantine_open(&self, pipeline: &str) -> Result<u64> {
-        let (n,): (i64,) = sqlx::query_as("SELECT count(*) FROM quarantine WHERE pipeline = ?1 AND status = 'open'").bind(pipeline.to_owned()).fetch_one(&self.pool).await.map_err(sql)?;
+        let (n,): (i64,) = sqlx::query_as("SELECT count(*) FROM quarantine WHERE pipeline = ?1 AND status = 'open'")
+            .bind(pipeline.to_owned())
+            .fetch_one(&self.pool)
+            .await
+            .map_err(sql)?;
         Ok(u64::try_from(n).unwrap_or_default())
     }
 
     /// Identities of open rows, by source (the table's own rows under its name).
     pub async fn open_identities(&self, pipeline: &str) -> Result<BTreeMap<String, BTreeSet<String>>> {
-        let rows: Vec<(String, String)> = sqlx::query_as("SELECT source, identity FROM quarantine WHERE pipeline = ?1 AND status = 'open'").bind(pipeline.to_owned()).fetch_all(&self.pool).await.map_err(sql)?;
+        let rows: Vec<(String, String)> = sqlx::query_as("SELECT source, identity FROM quarantine WHERE pipeline = ?1 AND status = 'open'")
+            .bind(pipeline.to_owned())
+            .fetch_all(&self.pool)
+            .await
+            .map_err(sql)?;
         let mut open: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         for (source, identity) in rows {
             open.entry(source).or_default().insert(identity);
@@ -81,8 +94,19 @@ impl Ledger {
 ///
 /// A row that was bad before and still is stays, and is not new. A row that is not rejected any more is resolved: it is
 /// good now (`healed`), or the publisher took it out. A row that a person discarded stays discarded while its text is the same.
-pub async fn reconcile(tx: &mut Tx, pipeline: &str, run: RunId, rejected: &[Rejected], healed: &BTreeMap<String, BTreeSet<String>>, now: Timestamp) -> Result<Movements> {
-    let known = sqlx::query("SELECT * FROM quarantine WHERE pipeline = ?1 AND status IN ('open', 'discarded') ORDER BY id").bind(pipeline.to_owned()).fetch_all(&mut **tx).await.map_err(sql)?;
+pub async fn reconcile(
+    tx: &mut Tx,
+    pipeline: &str,
+    run: RunId,
+    rejected: &[Rejected],
+    healed: &BTreeMap<String, BTreeSet<String>>,
+    now: Timestamp,
+) -> Result<Movements> {
+    let known = sqlx::query("SELECT * FROM quarantine WHERE pipeline = ?1 AND status IN ('open', 'discarded') ORDER BY id")
+        .bind(pipeline.to_owned())
+        .fetch_all(&mut **tx)
+        .await
+        .map_err(sql)?;
     let mut open: BTreeMap<(String, String), Vec<Quarantined>> = BTreeMap::new();
     let mut discarded: BTreeSet<(String, String, String)> = BTreeSet::new();
     for row in &known {
@@ -99,7 +123,13 @@ pub async fn reconcile(tx: &mut Tx, pipeline: &str, run: RunId, rejected: &[Reje
         let json_row = serde_json::to_string(row).map_err(json)?;
         let before = open.get_mut(&(row.source.clone(), row.identity.clone())).and_then(Vec::pop);
         if let Some(before) = before {
-            sqlx::query("UPDATE quarantine SET row = ?2, last_run = ?3, seen = seen + 1 WHERE id = ?1").bind(before.id).bind(json_row).bind(run.0).execute(&mut **tx).await.map_err(sql)?;
+            sqlx::query("UPDATE quarantine SET row = ?2, last_run = ?3, seen = seen + 1 WHERE id = ?1")
+                .bind(before.id)
+                .bind(json_row)
+                .bind(run.0)
+                .execute(&mut **tx)
+                .await
+                .map_err(sql)?;
             movements.open += 1;
         } else if !discarded.contains(&(row.source.clone(), row.identity.clone(), row.raw.clone())) {
             sqlx::query("INSERT INTO quarantine (pipeline, source, identity, status, row, first_run, last_run, seen, opened_at) VALUES (?1, ?2, ?3, 'open', ?4, ?5, ?5, 1, ?6)")

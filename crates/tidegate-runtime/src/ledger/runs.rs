@@ -109,7 +109,8 @@ fn read(row: &SqliteRow) -> Result<Run> {
         id: RunId(number("id")?),
         pipeline: text("pipeline")?,
         kind: text("kind")?,
-        state: RunState::parse(&state).ok_or_else(|| Failure::new(Code::TG401, format!("the ledger holds a run in the state `{state}`")))?,
+        state: RunState::parse(&state)
+            .ok_or_else(|| Failure::new(Code::TG401, format!("the ledger holds a run in the state `{state}`")))?,
         inputs: serde_json::from_str(&text("inputs")?).map_err(json)?,
         definition: text("definition")?,
         tries: u32::try_from(number("tries")?).unwrap_or(u32::MAX),
@@ -138,7 +139,12 @@ impl Ledger {
     /// Runs of a pipeline (or of all), newest first.
     pub async fn runs(&self, pipeline: Option<&str>, limit: i64) -> Result<Vec<Run>> {
         let query = format!("SELECT {COLUMNS} FROM runs WHERE (?1 IS NULL OR pipeline = ?1) ORDER BY id DESC LIMIT ?2");
-        let rows = sqlx::query(sqlx::AssertSqlSafe(query)).bind(pipeline.map(str::to_owned)).bind(limit).fetch_all(&self.pool).await.map_err(sql)?;
+        let rows = sqlx::query(sqlx::AssertSqlSafe(query))
+            .bind(pipeline.map(str::to_owned))
+            .bind(limit)
+            .fetch_all(&self.pool)
+            .await
+            .map_err(sql)?;
         rows.iter().map(read).collect()
     }
 
@@ -151,11 +157,12 @@ impl Ledger {
 
     /// The newest run that made or confirmed what the table says; 0 if there is none.
     pub async fn last_settled(&self, pipeline: &str) -> Result<RunId> {
-        let (id,): (i64,) = sqlx::query_as("SELECT coalesce(max(id), 0) FROM runs WHERE pipeline = ?1 AND state IN ('published', 'unchanged')")
-            .bind(pipeline.to_owned())
-            .fetch_one(&self.pool)
-            .await
-            .map_err(sql)?;
+        let (id,): (i64,) =
+            sqlx::query_as("SELECT coalesce(max(id), 0) FROM runs WHERE pipeline = ?1 AND state IN ('published', 'unchanged')")
+                .bind(pipeline.to_owned())
+                .fetch_one(&self.pool)
+                .await
+                .map_err(sql)?;
         Ok(RunId(id))
     }
 
@@ -167,12 +174,13 @@ impl Ledger {
 
     /// The last run whose publications are not newer than `moment`.
     pub async fn as_of(&self, table: &str, moment: Timestamp) -> Result<Option<RunId>> {
-        let (id,): (Option<i64>,) = sqlx::query_as("SELECT max(id) FROM runs WHERE table_name = ?1 AND state = 'published' AND published_at <= ?2")
-            .bind(table.to_owned())
-            .bind(moment.to_string())
-            .fetch_one(&self.pool)
-            .await
-            .map_err(sql)?;
+        let (id,): (Option<i64>,) =
+            sqlx::query_as("SELECT max(id) FROM runs WHERE table_name = ?1 AND state = 'published' AND published_at <= ?2")
+                .bind(table.to_owned())
+                .bind(moment.to_string())
+                .fetch_one(&self.pool)
+                .await
+                .map_err(sql)?;
         Ok(id.map(RunId))
     }
 
@@ -183,8 +191,11 @@ impl Ledger {
 
     /// The open trouble of a pipeline, and which notifiers were told of it.
     pub async fn incident(&self, pipeline: &str) -> Result<Option<(Trouble, Vec<usize>)>> {
-        let row: Option<(Option<String>, Option<String>)> =
-            sqlx::query_as("SELECT incident, told FROM pipelines WHERE name = ?1").bind(pipeline.to_owned()).fetch_optional(&self.pool).await.map_err(sql)?;
+        let row: Option<(Option<String>, Option<String>)> = sqlx::query_as("SELECT incident, told FROM pipelines WHERE name = ?1")
+            .bind(pipeline.to_owned())
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(sql)?;
         let Some((Some(trouble), told)) = row else { return Ok(None) };
         let told = told.map(|text| serde_json::from_str(&text)).transpose().map_err(json)?.unwrap_or_default();
         Ok(Some((serde_json::from_str(&trouble).map_err(json)?, told)))
@@ -208,7 +219,13 @@ pub async fn set_incident(tx: &mut Tx, pipeline: &str, incident: Option<(&Troubl
         Some((trouble, told)) => (Some(serde_json::to_string(trouble).map_err(json)?), Some(serde_json::to_string(told).map_err(json)?)),
         None => (None, None),
     };
-    sqlx::query("UPDATE pipelines SET incident = ?2, told = ?3 WHERE name = ?1").bind(pipeline.to_owned()).bind(trouble).bind(told).execute(&mut **tx).await.map_err(sql)?;
+    sqlx::query("UPDATE pipelines SET incident = ?2, told = ?3 WHERE name = ?1")
+        .bind(pipeline.to_owned())
+        .bind(trouble)
+        .bind(told)
+        .execute(&mut **tx)
+        .await
+        .map_err(sql)?;
     Ok(())
 }
 
@@ -246,7 +263,14 @@ pub async fn restart(tx: &mut Tx, id: RunId, definition: &str, approved: bool) -
 }
 
 /// Ends a run.
-pub async fn finish(tx: &mut Tx, id: RunId, receipt: &Receipt, changeset: Option<&ChangesetInfo>, report: &Report, set_aside: bool) -> Result<()> {
+pub async fn finish(
+    tx: &mut Tx,
+    id: RunId,
+    receipt: &Receipt,
+    changeset: Option<&ChangesetInfo>,
+    report: &Report,
+    set_aside: bool,
+) -> Result<()> {
     let changeset = changeset.map(serde_json::to_string).transpose().map_err(json)?;
     sqlx::query("UPDATE runs SET state = ?2, receipt = ?3, changeset = ?4, report = ?5, set_aside = ?6, finished_at = ?7 WHERE id = ?1")
         .bind(id.0)

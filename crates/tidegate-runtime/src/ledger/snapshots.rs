@@ -149,13 +149,29 @@ pub async fn seen(tx: &mut Tx, pipeline: &str, source: &str, validators: &Valida
 
 /// Notes that the table is built from this publication.
 pub async fn accept(tx: &mut Tx, pipeline: &str, source: &str, id: i64, header: &[String]) -> Result<()> {
-    sqlx::query("UPDATE source_state SET accepted = ?3 WHERE pipeline = ?1 AND source = ?2").bind(pipeline.to_owned()).bind(source.to_owned()).bind(id).execute(&mut **tx).await.map_err(sql)?;
-    sqlx::query("UPDATE snapshots SET status = 'accepted', header = ?2 WHERE id = ?1").bind(id).bind(serde_json::to_string(header).map_err(json)?).execute(&mut **tx).await.map_err(sql)?;
+    sqlx::query("UPDATE source_state SET accepted = ?3 WHERE pipeline = ?1 AND source = ?2")
+        .bind(pipeline.to_owned())
+        .bind(source.to_owned())
+        .bind(id)
+        .execute(&mut **tx)
+        .await
+        .map_err(sql)?;
+    sqlx::query("UPDATE snapshots SET status = 'accepted', header = ?2 WHERE id = ?1")
+        .bind(id)
+        .bind(serde_json::to_string(header).map_err(json)?)
+        .execute(&mut **tx)
+        .await
+        .map_err(sql)?;
     Ok(())
 }
 
 /// Sets the status of a publication that no run reads any more by itself.
 pub async fn put_aside(tx: &mut Tx, id: i64, status: &'static str) -> Result<()> {
-    sqlx::query("UPDATE snapshots SET status = ?2 WHERE id = ?1 AND status <> 'accepted'").bind(id).bind(status).execute(&mut **tx).await.map_err(sql)?;
+    sqlx::query("UPDATE snapshots SET status = ?2 WHERE id = ?1 AND status <> 'accepted'")
+        .bind(id)
+        .bind(status)
+        .execute(&mut **tx)
+        .await
+        .map_err(sql)?;
     Ok(())
 }

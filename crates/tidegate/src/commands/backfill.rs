@@ -65,5 +65,6 @@ fn published_at(path: &Path) -> Result<Timestamp, Failure> {
     }
     let modified = std::fs::metadata(path).and_then(|metadata| metadata.modified());
     let modified = modified.map_err(|error| Failure::new(Code::TG206, format!("{} cannot be read", path.display())).because(&error))?;
-    Timestamp::try_from(modified).map_err(|error| Failure::new(Code::TG206, format!("{} has a time that cannot be", path.display())).because(&error))
+    Timestamp::try_from(modified)
+        .map_err(|error| Failure::new(Code::TG206, format!("{} has a time that cannot be", path.display())).because(&error))
 }

@@ -29,7 +29,9 @@ pub async fn demo(context: &Context, args: DemoArgs) -> Ending {
     if args.folder.exists() {
         // Only what an earlier demo made is taken away.
         if !home.join("ledger.db").exists() && args.folder.read_dir().map_err(failed)?.next().is_some() {
-            return Err(Failure::new(Code::TG106, format!("{} is there and is no demo's folder", args.folder.display())).hint("choose another one with `--folder`").into());
+            return Err(Failure::new(Code::TG106, format!("{} is there and is no demo's folder", args.folder.display()))
+                .hint("choose another one with `--folder`")
+                .into());
         }
         std::fs::remove_dir_all(&args.folder).map_err(failed)?;
     }
@@ -54,7 +56,11 @@ pub async fn demo(context: &Context, args: DemoArgs) -> Ending {
     for publication in covid::publications() {
         publisher.publish(publication.path, publication.bytes);
         let who = if publication.path == covid::NYT { "nyt" } else { "jhu" };
-        terminal.remark(&format!("{} {who} publishes{}", publication.day, publication.remark.map_or_else(String::new, |remark| format!(": {remark}"))));
+        terminal.remark(&format!(
+            "{} {who} publishes{}",
+            publication.day,
+            publication.remark.map_or_else(String::new, |remark| format!(": {remark}"))
+        ));
         for ended in conductor.run(&pipeline, RunOptions::default()).await? {
             terminal.ended(&ended);
             *outcomes.entry(ended.receipt.outcome.as_str()).or_default() += 1;

@@ -30,12 +30,20 @@ pub async fn doctor(context: &Context, args: DoctorArgs) -> Ending {
             find(&name, format!("run {} was interrupted", run.id), "the next `tidegate run` goes on with it first");
         }
         for run in ledger.runs_in(&name, RunState::Done(Outcome::Held), RunId(0)).await? {
-            find(&name, format!("run {} is held", run.id), "`tidegate diff`, then `approve` or `discard`; the next sane publication releases it");
+            find(
+                &name,
+                format!("run {} is held", run.id),
+                "`tidegate diff`, then `approve` or `discard`; the next sane publication releases it",
+            );
         }
         let settled = ledger.last_settled(&name).await?;
         for run in ledger.runs_in(&name, RunState::Done(Outcome::Failed), settled).await? {
             let what = if run.set_aside { "failed and was set aside" } else { "failed and is tried again" };
-            find(&name, format!("run {} {what}", run.id), "`tidegate show` says why; `tidegate replay` repeats it once its cause is mended");
+            find(
+                &name,
+                format!("run {} {what}", run.id),
+                "`tidegate show` says why; `tidegate replay` repeats it once its cause is mended",
+            );
         }
         let (waiting, given_up) = ledger.outbox_counts(&name).await?;
         if waiting + given_up > 0 {
@@ -53,7 +61,11 @@ pub async fn doctor(context: &Context, args: DoctorArgs) -> Ending {
                     None
                 };
                 if let Some(problem) = problem {
-                    find(&name, format!("the changeset of run {} {problem}: {}", run.id, file.display()), "restore it from a backup; the tables are not affected until a rebuild");
+                    find(
+                        &name,
+                        format!("the changeset of run {} {problem}: {}", run.id, file.display()),
+                        "restore it from a backup; the tables are not affected until a rebuild",
+                    );
                 }
             }
         }
@@ -61,7 +73,11 @@ pub async fn doctor(context: &Context, args: DoctorArgs) -> Ending {
             let rows = last.receipt.as_ref().map_or(0, |receipt| receipt.rows_after);
             match context.tables().state(&last.table).await {
                 Ok(Some((found, _))) if found == rows => {}
-                Ok(Some((found, _))) => find(&name, format!("{} has {found} rows, and run {} says {rows}", last.table, last.id), "the next run applies what is missing; else `tidegate rebuild`"),
+                Ok(Some((found, _))) => find(
+                    &name,
+                    format!("{} has {found} rows, and run {} says {rows}", last.table, last.id),
+                    "the next run applies what is missing; else `tidegate rebuild`",
+                ),
                 Ok(None) => find(&name, format!("{} is not there", last.table), "the next run makes it, or `tidegate rebuild`"),
                 Err(error) => find(&name, format!("{} cannot be read: {error}", last.table), "`tidegate rebuild`"),
             }
@@ -71,7 +87,11 @@ pub async fn doctor(context: &Context, args: DoctorArgs) -> Ending {
                 for part in &snapshot.parts {
                     let file = raw::path(&context.home, &part.sha256);
                     if file.exists() && hash(&file) != part.sha256 {
-                        find(&name, format!("the bytes of snapshot {} were altered: {}", snapshot.id, file.display()), "remove the file; it is fetched again if it is the newest");
+                        find(
+                            &name,
+                            format!("the bytes of snapshot {} were altered: {}", snapshot.id, file.display()),
+                            "remove the file; it is fetched again if it is the newest",
+                        );
                     }
                 }
             }

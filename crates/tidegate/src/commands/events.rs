@@ -50,5 +50,9 @@ fn line(event: &Event) -> String {
     let short = event.kind.strip_prefix("tidegate.").unwrap_or(&event.kind);
     let pipeline = event.source.strip_prefix("/pipelines/").unwrap_or(&event.source);
     let subject = event.subject.as_deref().unwrap_or("-");
-    format!("{:>5}  {}  {pipeline:<12}  {subject:<8}  {short}", event.sequence.unwrap_or_default(), event.time.strftime("%Y-%m-%d %H:%M:%S"))
+    format!(
+        "{:>5}  {}  {pipeline:<12}  {subject:<8}  {short}",
+        event.sequence.unwrap_or_default(),
+        event.time.strftime("%Y-%m-%d %H:%M:%S")
+    )
 }

@@ -32,9 +32,12 @@ pub async fn history(context: &Context, args: HistoryArgs) -> Ending {
     };
     let named = args.key.iter().all(|part| part.split_once('=').is_some_and(|(name, _)| last.key.iter().any(|key| key == name)));
     if !named && args.key.len() != last.key.len() {
-        return Err(Failure::new(Code::TG106, format!("the key of {} has {} columns: {}", args.table, last.key.len(), last.key.join(", ")))
-            .hint("give a value for each, in this order, or some of them as `column=value`")
-            .into());
+        return Err(Failure::new(
+            Code::TG106,
+            format!("the key of {} has {} columns: {}", args.table, last.key.len(), last.key.join(", ")),
+        )
+        .hint("give a value for each, in this order, or some of them as `column=value`")
+        .into());
     }
     let wanted: Vec<(String, String)> = if named {
         args.key.iter().filter_map(|part| part.split_once('=')).map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
@@ -45,7 +48,12 @@ pub async fn history(context: &Context, args: HistoryArgs) -> Ending {
     for statement in &statements {
         match context.terminal.format() {
             Output::Json => context.terminal.json(statement),
-            _ => context.terminal.text(&format!("run {:<4} {}  {}", statement.run, statement.published_at.strftime("%Y-%m-%d %H:%M"), change_text(&statement.change))),
+            _ => context.terminal.text(&format!(
+                "run {:<4} {}  {}",
+                statement.run,
+                statement.published_at.strftime("%Y-%m-%d %H:%M"),
+                change_text(&statement.change)
+            )),
         }
     }
     if statements.is_empty() {

@@ -67,7 +67,11 @@ pub async fn init(context: &Context, args: InitArgs) -> Ending {
     let name = args.name.clone().unwrap_or_else(|| name_of(&args.place));
     let mut landing = HeadLanding::default();
     let source: Box<dyn Source> = if web {
-        let spec = pipeline::HttpSource { url: args.place.clone(), headers: Default::default(), timeout: Span(std::time::Duration::from_secs(30)) };
+        let spec = pipeline::HttpSource {
+            url: args.place.clone(),
+            headers: Default::default(),
+            timeout: Span(std::time::Duration::from_secs(30)),
+        };
         Box::new(HttpSource::new(&name, &spec, 3)?)
     } else {
         Box::new(FileSource::new(&name, std::path::Path::new(""), &args.place))
@@ -76,13 +80,17 @@ pub async fn init(context: &Context, args: InitArgs) -> Ending {
         return Err(Failure::new(Code::TG106, said).into());
     }
     let Some(guess) = tidegate_engine::guess(&landing.head, !landing.more) else {
-        return Err(Failure::new(Code::TG203, format!("{} does not look like a CSV file", args.place)).hint("`init` reads CSV; for other formats copy a pipeline from the guide").into());
+        return Err(Failure::new(Code::TG203, format!("{} does not look like a CSV file", args.place))
+            .hint("`init` reads CSV; for other formats copy a pipeline from the guide")
+            .into());
     };
     let folder = args.folder.unwrap_or_else(|| PathBuf::from("pipelines").join(&name));
     let file = folder.join("pipeline.yaml");
     let failed = |error: std::io::Error| Failure::new(Code::TG101, format!("{} cannot be written", file.display())).because(&error);
     if file.exists() {
-        return Err(Failure::new(Code::TG106, format!("{} is there already", file.display())).hint("choose another `--folder`, or remove it first").into());
+        return Err(Failure::new(Code::TG106, format!("{} is there already", file.display()))
+            .hint("choose another `--folder`, or remove it first")
+            .into());
     }
     let place = if web { args.place.clone() } else { std::path::absolute(&args.place).map_err(failed)?.display().to_string() };
     std::fs::create_dir_all(&folder).map_err(failed)?;
@@ -90,7 +98,9 @@ pub async fn init(context: &Context, args: InitArgs) -> Ending {
     // What was written must be valid; if not, that is our mistake and should be seen now.
     pipelines::read(&folder, &pipelines::environment)?;
     match context.terminal.format() {
-        Output::Json => context.terminal.json(&serde_json::json!({ "pipeline": name, "file": file.display().to_string(), "key": guess.key, "rows_looked_at": guess.rows })),
+        Output::Json => context.terminal.json(
+            &serde_json::json!({ "pipeline": name, "file": file.display().to_string(), "key": guess.key, "rows_looked_at": guess.rows }),
+        ),
         _ => context.terminal.text(&file.display().to_string()),
     }
     let columns = guess.columns.iter().map(|(name, kind, _)| format!("{name} {kind}")).collect::<Vec<_>>().join(", ");
@@ -109,7 +119,11 @@ fn name_of(place: &str) -> String {
     let stem = last.split('.').next().unwrap_or_default().to_lowercase();
     let plain: String = stem.chars().map(|c| if c.is_ascii_lowercase() || c.is_ascii_digit() { c } else { '_' }).collect();
     let plain = plain.trim_matches('_');
-    if plain.starts_with(|c: char| c.is_ascii_lowercase()) { plain.chars().take(60).collect() } else { format!("t{plain}").chars().take(60).collect() }
+    if plain.starts_with(|c: char| c.is_ascii_lowercase()) {
+        plain.chars().take(60).collect()
+    } else {
+        format!("t{plain}").chars().take(60).collect()
+    }
 }
 
 /// A name that SQL takes without quotes, if there is an obvious one.
@@ -122,7 +136,8 @@ fn column_name(published: &str) -> String {
 fn write(name: &str, place: &str, web: bool, guess: &Guess) -> String {
     let quote = |text: &str| serde_json::to_string(text).unwrap_or_default();
     let mut out = format!("version: 1\nname: {name}\n\nsources:\n  {name}:\n");
-    let _ = if web { writeln!(out, "    http: {{ url: {} }}", quote(place)) } else { writeln!(out, "    file: {{ path: {} }}", quote(place)) };
+    let _ =
+        if web { writeln!(out, "    http: {{ url: {} }}", quote(place)) } else { writeln!(out, "    file: {{ path: {} }}", quote(place)) };
     out.push_str("    format: csv\n");
     if guess.delimiter != ',' {
         let _ = writeln!(out, "    csv: {{ delimiter: {} }}", quote(&guess.delimiter.to_string()));
@@ -143,7 +158,13 @@ fn write(name: &str, place: &str, web: bool, guess: &Guess) -> String {
     if guess.key.is_empty() {
         out.push_str("  mode: replace\n");
     } else {
-        let key: Vec<String> = guess.columns.iter().zip(&names).filter(|((published, ..), _)| guess.key.contains(published)).map(|(_, column)| column.clone()).collect();
+        let key: Vec<String> = guess
+            .columns
+            .iter()
+            .zip(&names)
+            .filter(|((published, ..), _)| guess.key.contains(published))
+            .map(|(_, column)| column.clone())
+            .collect();
         let _ = writeln!(out, "  key: [{}]", key.join(", "));
         out.push_str("  mode: mirror                    # mirror: rows gone upstream are removed; merge: they stay\n");
     }

@@ -111,7 +111,19 @@ async fn list(context: &Context, args: ListArgs, format: Output) -> Ending {
                 if lines.is_empty() {
                     context.terminal.text("id,pipeline,source,line,column,reason,message,raw,status,first_run,last_run");
                 }
-                let cells = json!([row.id, row.pipeline, row.row.source, row.row.line, row.row.column, row.row.reason, row.row.message, row.row.raw, row.status, row.first_run, row.last_run]);
+                let cells = json!([
+                    row.id,
+                    row.pipeline,
+                    row.row.source,
+                    row.row.line,
+                    row.row.column,
+                    row.row.reason,
+                    row.row.message,
+                    row.row.raw,
+                    row.status,
+                    row.first_run,
+                    row.last_run
+                ]);
                 context.terminal.text(&cells.as_array().into_iter().flatten().map(csv_cell).collect::<Vec<_>>().join(","));
                 lines.push(Vec::new());
             }
@@ -146,7 +158,11 @@ async fn show(context: &Context, args: RowArgs) -> Ending {
     let line = row.row.line.map_or_else(String::new, |line| format!(", line {line}"));
     let part = row.row.part.as_ref().map_or_else(String::new, |part| format!(", file {part}"));
     terminal.text(&format!("{} of {}: source {}{part}{line}", row.status.as_str(), row.pipeline, row.row.source));
-    terminal.text(&format!("  {}{}", row.row.message, row.row.column.as_ref().map_or_else(String::new, |column| format!(" (column {column})"))));
+    terminal.text(&format!(
+        "  {}{}",
+        row.row.message,
+        row.row.column.as_ref().map_or_else(String::new, |column| format!(" (column {column})"))
+    ));
     terminal.text(&format!("  {}", row.row.raw));
     terminal.text(&format!("  rejected first by run {}, last by run {}, in {} publications", row.first_run, row.last_run, row.seen));
     if let Some(why) = &row.closed_because {

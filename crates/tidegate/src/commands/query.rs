@@ -93,13 +93,20 @@ fn text(value: &serde_json::Value) -> String {
 
 /// The run that had been published by then.
 async fn moment(ledger: &Ledger, when: &str, tables: &[String]) -> Result<RunId, Failure> {
-    let wrong = || Failure::new(Code::TG106, format!("`{when}` is neither a day, nor a moment, nor `run:N`")).hint("for example `2020-05-30`, `2020-05-30T12:00:00Z`, `run:12`");
+    let wrong = || {
+        Failure::new(Code::TG106, format!("`{when}` is neither a day, nor a moment, nor `run:N`"))
+            .hint("for example `2020-05-30`, `2020-05-30T12:00:00Z`, `run:12`")
+    };
     if let Some(run) = when.strip_prefix("run:") {
         return run.parse().map(RunId).map_err(|_| wrong());
     }
     let until = match when.parse::<jiff::civil::Date>() {
         // A day means all of it.
-        Ok(day) if when.len() == 10 => day.tomorrow().and_then(|day| day.to_zoned(jiff::tz::TimeZone::UTC)).map(|moment| moment.timestamp() - jiff::SignedDuration::from_nanos(1)).map_err(|_| wrong())?,
+        Ok(day) if when.len() == 10 => day
+            .tomorrow()
+            .and_then(|day| day.to_zoned(jiff::tz::TimeZone::UTC))
+            .map(|moment| moment.timestamp() - jiff::SignedDuration::from_nanos(1))
+            .map_err(|_| wrong())?,
         _ => when.parse::<jiff::Timestamp>().map_err(|_| wrong())?,
     };
     let mut last = RunId(0);

@@ -102,7 +102,14 @@ pub async fn show(context: &Context, args: ShowArgs) -> Ending {
         terminal.text(&format!("  {drift}"));
     }
     for snapshot in &snapshots {
-        terminal.text(&format!("  {}: snapshot {}, {} bytes, published {}, sha256 {}", snapshot.source, snapshot.id, thousands(snapshot.bytes), snapshot.published_at, &snapshot.sha256[..12]));
+        terminal.text(&format!(
+            "  {}: snapshot {}, {} bytes, published {}, sha256 {}",
+            snapshot.source,
+            snapshot.id,
+            thousands(snapshot.bytes),
+            snapshot.published_at,
+            &snapshot.sha256[..12]
+        ));
         for part in snapshot.parts.iter().take(1) {
             for line in first_lines(&raw::path(&context.home, &part.sha256)) {
                 terminal.text(&format!("    │ {line}"));
@@ -110,7 +117,8 @@ pub async fn show(context: &Context, args: ShowArgs) -> Ending {
         }
     }
     for shift in &run.report.restatement.columns {
-        let net = shift.net.map_or_else(String::new, |net| format!(", {net:+} in sum, at most {} in one row", shift.largest.unwrap_or_default()));
+        let net =
+            shift.net.map_or_else(String::new, |net| format!(", {net:+} in sum, at most {} in one row", shift.largest.unwrap_or_default()));
         terminal.text(&format!("  restated {}: {} rows{net}", shift.column, thousands(shift.rows)));
     }
     for change in &run.report.sample {
@@ -155,7 +163,14 @@ pub async fn diff(context: &Context, args: DiffArgs) -> Ending {
         return Ok(0);
     };
     let masked = match context.pipeline_of(&ledger, &run.pipeline).await {
-        Ok(pipeline) => pipeline.file.sources.values().flat_map(|s| s.columns.iter()).filter(|(_, c)| c.sensitive).map(|(name, _)| name.clone()).collect(),
+        Ok(pipeline) => pipeline
+            .file
+            .sources
+            .values()
+            .flat_map(|s| s.columns.iter())
+            .filter(|(_, c)| c.sensitive)
+            .map(|(name, _)| name.clone())
+            .collect(),
         Err(_) => Vec::new(),
     };
     let file = context.home.changeset_file(changeset);

@@ -6,7 +6,7 @@ use crate::{
 };
 use clap::Args;
 use serde_json::json;
-use tidegate_core::{RunState, Outcome, receipt::thousands};
+use tidegate_core::{Outcome, RunState, receipt::thousands};
 
 /// How every pipeline stands
 #[derive(Debug, Args)]

@@ -50,9 +50,15 @@ pub async fn test(context: &Context, args: TestArgs) -> Ending {
                 continue;
             }
             let differences = one(&pipeline, &folder, &spec, context.global.clone()).await?;
-            if differences.is_empty() { passed += 1 } else { failed += 1 }
+            if differences.is_empty() {
+                passed += 1
+            } else {
+                failed += 1
+            }
             match context.terminal.format() {
-                Output::Json => context.terminal.json(&serde_json::json!({ "test": name, "passed": differences.is_empty(), "differences": differences })),
+                Output::Json => context
+                    .terminal
+                    .json(&serde_json::json!({ "test": name, "passed": differences.is_empty(), "differences": differences })),
                 _ => {
                     context.terminal.text(&format!("{} {name}", if differences.is_empty() { "ok    " } else { "FAILED" }));
                     differences.iter().for_each(|difference| context.terminal.text(&format!("    {difference}")));
@@ -70,7 +76,11 @@ pub async fn test(context: &Context, args: TestArgs) -> Ending {
 /// The tests in a file: one, or a list of them.
 fn read(file: &Path) -> Result<Vec<Spec>, Trouble> {
     let shown = file.display().to_string();
-    let wrong = |error: &(dyn std::error::Error + 'static)| Trouble::from(LoadError { failures: vec![Failure::new(Code::TG105, format!("the test file {shown} cannot be read")).because(error)] });
+    let wrong = |error: &(dyn std::error::Error + 'static)| {
+        Trouble::from(LoadError {
+            failures: vec![Failure::new(Code::TG105, format!("the test file {shown} cannot be read")).because(error)],
+        })
+    };
     let text = std::fs::read_to_string(file).map_err(|error| wrong(&error))?;
     serde_saphyr::from_str::<spec::File>(&text).map(|file| file.tests).map_err(|error| wrong(error.without_snippet()))
 }
@@ -78,7 +88,11 @@ fn read(file: &Path) -> Result<Vec<Spec>, Trouble> {
 /// Runs one test in an empty home; says what differs from what was expected.
 async fn one(pipeline: &Arc<Pipeline>, folder: &Path, spec: &Spec, global: Global) -> Result<Vec<String>, Trouble> {
     let home = tempfile::tempdir().map_err(|error| Failure::new(Code::TG403, "no temporary folder").because(&error))?;
-    let context = Context::new(Global { home: home.path().to_owned(), environment: spec.environment.clone().unwrap_or_else(|| "test".to_owned()), ..global });
+    let context = Context::new(Global {
+        home: home.path().to_owned(),
+        environment: spec.environment.clone().unwrap_or_else(|| "test".to_owned()),
+        ..global
+    });
     let world = Arc::new(TestWorld::new());
     let conductor = context.conductor_on(Arc::clone(&world) as _, Arc::new(NoProgress)).await?;
     // A notifier that is off for want of an address is on in a test: nobody is really told.
@@ -91,7 +105,12 @@ async fn one(pipeline: &Arc<Pipeline>, folder: &Path, spec: &Spec, global: Globa
                 let why = format!("the pipeline has no source `{source}`");
                 return Err(Failure::new(Code::TG105, format!("test `{}`, step {}: {why}", spec.name, i + 1)).into());
             }
-            world.publish(source, publication.bytes(folder).map_err(|why| Failure::new(Code::TG105, format!("test `{}`, step {}: {why}", spec.name, i + 1)))?);
+            world.publish(
+                source,
+                publication
+                    .bytes(folder)
+                    .map_err(|why| Failure::new(Code::TG105, format!("test `{}`, step {}: {why}", spec.name, i + 1)))?,
+            );
         }
         let ended = conductor.run(&pipeline, RunOptions::default()).await?;
         let messages = world.take_messages();

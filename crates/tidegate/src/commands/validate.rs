@@ -23,7 +23,8 @@ pub struct ValidateArgs {
 /// Reads, plans the SQL against empty sources, renders the templates.
 pub async fn validate(context: &Context, args: ValidateArgs) -> Ending {
     let mut failures = Vec::new();
-    let scratch = tempfile::tempdir().map_err(|error| tidegate_core::Failure::new(tidegate_core::Code::TG403, "no temporary folder").because(&error))?;
+    let scratch = tempfile::tempdir()
+        .map_err(|error| tidegate_core::Failure::new(tidegate_core::Code::TG403, "no temporary folder").because(&error))?;
     for path in &args.pipelines {
         let pipeline = match pipelines::read(path, &pipelines::environment) {
             Ok(pipeline) => pipeline,
@@ -39,18 +40,28 @@ pub async fn validate(context: &Context, args: ValidateArgs) -> Ending {
                 failures.push(failure.at(pipeline.location(&["notify", &place, "template"])));
             }
             if !notifier.is_on() {
-                context.terminal.remark(&format!("note: the {} notifier of {} has nobody to tell, so it is off", notifier.kind(), pipeline.name()));
+                context.terminal.remark(&format!(
+                    "note: the {} notifier of {} has nobody to tell, so it is off",
+                    notifier.kind(),
+                    pipeline.name()
+                ));
             }
         }
         match tidegate_engine::validate(&pipeline, scratch.path()).await {
             Err(found) => failures.extend(found),
             Ok(columns) if context.terminal.format() == Output::Json => {
-                let columns: serde_json::Map<String, serde_json::Value> = columns.into_iter().map(|(name, kind)| (name, kind.into())).collect();
+                let columns: serde_json::Map<String, serde_json::Value> =
+                    columns.into_iter().map(|(name, kind)| (name, kind.into())).collect();
                 context.terminal.json(&serde_json::json!({ "pipeline": pipeline.name(), "table": pipeline.table(), "columns": columns }));
             }
             Ok(columns) => {
                 let columns: Vec<String> = columns.into_iter().map(|(name, kind)| format!("{name} {kind}")).collect();
-                context.terminal.text(&format!("{} is valid; {} will have the columns {}", pipeline.path, pipeline.table(), columns.join(", ")));
+                context.terminal.text(&format!(
+                    "{} is valid; {} will have the columns {}",
+                    pipeline.path,
+                    pipeline.table(),
+                    columns.join(", ")
+                ));
             }
         }
     }

@@ -25,7 +25,10 @@ pub(super) async fn compare(expect: &Expect, found: &Found<'_>) -> Result<Vec<St
     }
     if let Some(expected) = &expect.quarantine {
         let open = found.conductor.ledger.quarantine(None, Some(Status::Open), i64::MAX).await?;
-        let open: Vec<String> = open.iter().map(|row| format!("{} line {}: {} ({})", row.row.source, row.row.line.unwrap_or_default(), row.row.message, row.row.raw)).collect();
+        let open: Vec<String> = open
+            .iter()
+            .map(|row| format!("{} line {}: {} ({})", row.row.source, row.row.line.unwrap_or_default(), row.row.message, row.row.raw))
+            .collect();
         texts("quarantine", expected, &open, &mut out);
     }
     if let Some(expected) = &expect.messages {
@@ -34,7 +37,9 @@ pub(super) async fn compare(expect: &Expect, found: &Found<'_>) -> Result<Vec<St
             out.push(format!("expected {} messages, got {}: {}", expected.len(), found.messages.len(), subjects.join(" | ")));
         }
         for (expected, (kind, message)) in expected.iter().zip(found.messages) {
-            for (what, wanted, got) in [("to", &expected.to, kind), ("subject", &expected.subject, &message.subject), ("text", &expected.text, &message.text)] {
+            for (what, wanted, got) in
+                [("to", &expected.to, kind), ("subject", &expected.subject, &message.subject), ("text", &expected.text, &message.text)]
+            {
                 if let Some(wanted) = wanted
                     && !got.contains(wanted.as_str())
                 {
@@ -51,7 +56,11 @@ fn receipt(expect: &Expect, found: &Found<'_>, out: &mut Vec<String>) {
     if let Some(outcome) = expect.outcome
         && outcome != receipt.outcome
     {
-        let why = receipt.error.as_ref().map(|error| format!(" ({}: {})", error.code, error.message)).or_else(|| receipt.held.as_ref().map(|held| format!(" ({})", held.reasons.join("; "))));
+        let why = receipt
+            .error
+            .as_ref()
+            .map(|error| format!(" ({}: {})", error.code, error.message))
+            .or_else(|| receipt.held.as_ref().map(|held| format!(" ({})", held.reasons.join("; "))));
         out.push(format!("outcome: expected {outcome}, got {}{}", receipt.outcome, why.unwrap_or_default()));
     }
     let counts = serde_json::to_value(receipt.counts).unwrap_or_default();
@@ -60,7 +69,8 @@ fn receipt(expect: &Expect, found: &Found<'_>, out: &mut Vec<String>) {
             Some(got) if got == *wanted => {}
             // A count that is left out of the receipt is 0.
             None if name == "kept" && *wanted == 0 => {}
-            got => out.push(format!("{name}: expected {wanted}, got {}", got.map_or_else(|| "no such count".to_owned(), |got| got.to_string()))),
+            got => out
+                .push(format!("{name}: expected {wanted}, got {}", got.map_or_else(|| "no such count".to_owned(), |got| got.to_string()))),
         }
     }
     if let Some(wanted) = expect.rows_after
@@ -85,7 +95,11 @@ fn receipt(expect: &Expect, found: &Found<'_>, out: &mut Vec<String>) {
 async fn table(found: &Found<'_>) -> Result<Vec<Map<String, Value>>, Trouble> {
     let mut rows = Vec::new();
     let key = found.conductor.ledger.runs(None, 1).await?.first().map(|run| run.key.clone()).unwrap_or_default();
-    let order = if key.is_empty() { String::new() } else { format!(" ORDER BY {}", key.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ")) };
+    let order = if key.is_empty() {
+        String::new()
+    } else {
+        format!(" ORDER BY {}", key.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", "))
+    };
     let sql = format!("SELECT * FROM {}{order}", found.table);
     let mut take = |answer: Answer| {
         rows.extend(answer.rows.into_iter().map(|row| answer.columns.iter().cloned().zip(row).collect::<Map<_, _>>()));
@@ -103,7 +117,10 @@ fn rows(expected: &[Map<String, Value>], got: &[Map<String, Value>], out: &mut V
     for i in 0..expected.len().max(got.len()) {
         match (expected.get(i), got.get(i)) {
             (Some(wanted), Some(row)) => {
-                let shown: Map<String, Value> = wanted.keys().map(|name| (name.clone(), row.get(name).cloned().unwrap_or(Value::String("(no such column)".to_owned())))).collect();
+                let shown: Map<String, Value> = wanted
+                    .keys()
+                    .map(|name| (name.clone(), row.get(name).cloned().unwrap_or(Value::String("(no such column)".to_owned()))))
+                    .collect();
                 if shown != *wanted {
                     out.push(format!("row {}:\n      - {}\n      + {}", i + 1, show(wanted), show(&shown)));
                 }
@@ -119,7 +136,12 @@ fn texts(what: &str, expected: &[String], got: &[String], out: &mut Vec<String>)
     for i in 0..expected.len().max(got.len()) {
         match (expected.get(i), got.get(i)) {
             (Some(wanted), Some(text)) if text.contains(wanted.as_str()) => {}
-            (wanted, text) => out.push(format!("{what} {}:\n      - {}\n      + {}", i + 1, wanted.map_or("", String::as_str), text.map_or("", String::as_str))),
+            (wanted, text) => out.push(format!(
+                "{what} {}:\n      - {}\n      + {}",
+                i + 1,
+                wanted.map_or("", String::as_str),
+                text.map_or("", String::as_str)
+            )),
         }
     }
 }
