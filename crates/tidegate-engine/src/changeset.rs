@@ -62,6 +62,9 @@ fn before_fields(table: &Schema, key: &Order) -> Fields {
     table.fields().iter().enumerate().filter(|(i, _)| !key.columns.contains(i)).map(|(_, field)| Arc::clone(field)).collect()
 }
 
+/// A gathered row: which of the batches, and which row of it.
+type Place = (usize, usize);
+
 /// Writes a changeset while the diff runs.
 pub(crate) struct ChangesetWriter {
     path: PathBuf,
@@ -71,7 +74,7 @@ pub(crate) struct ChangesetWriter {
     order: Order,
     stamp: Stamp,
     file: Option<ParquetFile>,
-    rows: Vec<(Op, Option<(usize, usize)>, Option<(usize, usize)>)>,
+    rows: Vec<(Op, Option<Place>, Option<Place>)>,
     /// Batches that gathered rows point into; the first is one row of nulls.
     sources: Vec<RecordBatch>,
     masked: Vec<String>,

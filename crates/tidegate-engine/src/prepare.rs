@@ -85,7 +85,7 @@ impl Preparation<'_> {
         };
         fault::point("prepare.transformed");
 
-        let masked = masked_columns(self.pipeline);
+        let masked = self.pipeline.sensitive_columns();
         let stamp = Stamp { run: self.work.run, published_at: self.work.published_at, committed_at: self.work.committed_at };
         let mut writer =
             ChangesetWriter::new(&self.work.changeset, Arc::clone(&table_schema), key.clone(), order.clone(), stamp, masked.clone());
@@ -261,12 +261,6 @@ pub(crate) fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordB
     };
     let columns = batch.columns().iter().zip(schema.fields()).map(cast).collect::<Result<_, _>>()?;
     Ok(RecordBatch::try_new(Arc::clone(schema), columns)?)
-}
-
-/// Columns of the table whose name is that of a sensitive column of a source.
-pub(crate) fn masked_columns(pipeline: &Pipeline) -> Vec<String> {
-    let sensitive = pipeline.file.sources.values().flat_map(|source| source.columns.iter()).filter(|(_, column)| column.sensitive);
-    sensitive.map(|(name, _)| name.clone()).collect()
 }
 
 /// The changeset as the ledger calls it: its folder and name.

@@ -2,6 +2,7 @@
 //! tests share them.
 
 pub mod covid;
+pub mod mutate;
 pub mod publisher;
 
 pub use publisher::Publisher;

@@ -115,6 +115,11 @@ impl Context {
         })
     }
 
+    /// Columns whose values are not shown (INV-7); none if the pipeline's file is not there any more.
+    pub async fn masked(&self, ledger: &Ledger, pipeline: &str) -> Vec<String> {
+        self.pipeline_of(ledger, pipeline).await.map_or_else(|_| Vec::new(), |pipeline| pipeline.sensitive_columns())
+    }
+
     /// The pipeline of a run, read from where it was when it ran.
     pub async fn pipeline_of(&self, ledger: &Ledger, name: &str) -> Result<Arc<Pipeline>, Trouble> {
         let known = ledger.pipelines().await?;

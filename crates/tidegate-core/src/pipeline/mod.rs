@@ -4,6 +4,8 @@
 //! and `docs/reference/pipeline.md` are generated from them and their comments.
 
 mod columns;
+#[cfg(test)]
+mod fuzz;
 mod limits;
 mod load;
 mod locate;
@@ -138,6 +140,12 @@ impl Pipeline {
     /// The table's name.
     pub fn table(&self) -> &str {
         &self.file.table.name
+    }
+
+    /// Columns of the table whose values are not shown: those with the name of a sensitive column of a source.
+    pub fn sensitive_columns(&self) -> Vec<String> {
+        let columns = self.file.sources.values().flat_map(|source| source.columns.iter());
+        columns.filter(|(_, column)| column.sensitive).map(|(name, _)| name.clone()).collect()
     }
 
     /// Where `path` (such as `["sources", "nyt", "columns"]`) stands, or the nearest thing above it that is there.

@@ -28,6 +28,9 @@ use tidegate_core::{
     seam::{Parsed, SourceInput},
 };
 
+/// Finds the place of a column of the source in the pipeline file.
+pub(crate) type Locate = dyn Fn(&[&str]) -> Option<tidegate_core::Location> + Send + Sync;
+
 /// Everything a parser needs to know about its source.
 pub(crate) struct Spec {
     pub(crate) name: String,
@@ -42,7 +45,8 @@ pub(crate) struct Spec {
     pub(crate) threads: usize,
     /// Bytes that are parsed at once; smaller in tests.
     pub(crate) block: usize,
-    pub(crate) location: Box<dyn Fn(&[&str]) -> Option<tidegate_core::Location> + Send + Sync>,
+    /// Where a column is declared.
+    pub(crate) location: Box<Locate>,
 }
 
 /// The rows of a source.
@@ -149,5 +153,7 @@ fn count(receipt: &mut SourceReceipt, read: u64, accepted: u64) {
     receipt.rejected += read - accepted;
 }
 
+#[cfg(test)]
+mod fuzz;
 #[cfg(test)]
 mod tests;

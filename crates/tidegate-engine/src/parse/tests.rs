@@ -6,9 +6,9 @@ use std::io::Write as _;
 use tidegate_core::pipeline::load;
 
 /// A source with a few columns of different types.
-const COLUMNS: &str = "      id: { type: int64, required: true }\n      day: { type: date }\n      name: { type: string }\n      n: { type: float64, check: \"n < 1000\" }\n";
+pub(super) const COLUMNS: &str = "      id: { type: int64, required: true }\n      day: { type: date }\n      name: { type: string }\n      n: { type: float64, check: \"n < 1000\" }\n";
 
-fn pipeline(format: &str, options: &str, columns: &str) -> Pipeline {
+pub(super) fn pipeline(format: &str, options: &str, columns: &str) -> Pipeline {
     let text = format!(
         "version: 1\nname: p\nsources:\n  s:\n    file: {{ path: x }}\n    format: {format}\n{options}    columns:\n{columns}table: {{ name: t, mode: append, key: [id] }}\n"
     );
@@ -17,9 +17,9 @@ fn pipeline(format: &str, options: &str, columns: &str) -> Pipeline {
 }
 
 /// What a file was found to hold: rows as JSON, rejected rows as `line column reason`, and the receipt's three numbers.
-type Found = (Vec<Value>, Vec<String>, [u64; 3]);
+pub(super) type Found = (Vec<Value>, Vec<String>, [u64; 3]);
 
-fn parse_with(pipeline: &Pipeline, bytes: &[u8], threads: usize, block: usize) -> Result<Found> {
+pub(super) fn parse_with(pipeline: &Pipeline, bytes: &[u8], threads: usize, block: usize) -> Result<Found> {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(bytes).unwrap();
     let input = SourceInput { name: "s".to_owned(), parts: vec![("x".to_owned(), file.path().to_owned())], open: BTreeSet::new() };

@@ -162,17 +162,7 @@ pub async fn diff(context: &Context, args: DiffArgs) -> Ending {
         context.terminal.remark(&format!("run {} changed no rows", run.id));
         return Ok(0);
     };
-    let masked = match context.pipeline_of(&ledger, &run.pipeline).await {
-        Ok(pipeline) => pipeline
-            .file
-            .sources
-            .values()
-            .flat_map(|s| s.columns.iter())
-            .filter(|(_, c)| c.sensitive)
-            .map(|(name, _)| name.clone())
-            .collect(),
-        Err(_) => Vec::new(),
-    };
+    let masked = context.masked(&ledger, &run.pipeline).await;
     let file = context.home.changeset_file(changeset);
     if !file.exists() {
         return Err(Failure::new(Code::TG407, format!("the changeset of run {} is not there any more: {}", run.id, file.display())).into());
