@@ -11,7 +11,7 @@ for name, rows in (("t", 3), ("t__history", 6)):
     a = deltalake.DeltaTable(path).to_pyarrow_table().num_rows
     b = polars.read_delta(path).height
     files = deltalake.DeltaTable(path).file_uris()
-    c = duckdb.sql(f"SELECT count(*) FROM read_parquet({files})").fetchone()[0]
+    c = duckdb.sql(f"SELECT count(*) FROM read_parquet({files})").fetchall()[0][0]
     assert (a, b, c) == (rows, rows, rows), (name, a, b, c)
 print(polars.read_delta(f"{home}/tables/t").sort("id").rows())
 "#;

@@ -92,7 +92,7 @@ fn inv_3_once_after_dying_at_every_point() {
 }
 
 #[test]
-fn dying_at_the_first_run_leaves_no_half_table() {
+fn inv_2_atomic_even_when_the_first_run_dies() {
     for point in ["raw.kept", "extract.recorded", "commit.after", "history.linked", "delta.files_written", "delta.before_commit"] {
         let mut environment = Environment::new();
         environment.write("p/pipeline.yaml", PIPELINE);

@@ -48,8 +48,7 @@ fn files_are_small() {
 }
 
 #[test]
-fn the_core_is_pure() {
-    // INV-6
+fn inv_6_pure_core() {
     for path in files(".rs").into_iter().filter(|path| path.to_string_lossy().contains("crates/tidegate-core/src")) {
         let text = std::fs::read_to_string(&path).unwrap();
         for word in ["std::fs", "std::env", "std::net", "SystemTime::now", "Timestamp::now", "Instant::now"] {

@@ -3,7 +3,7 @@
 use crate::commands::SMALL;
 use crate::environment::{Environment, TestPublisher};
 use std::{
-    io::{Read as _, Write as _},
+    io::{BufRead as _, BufReader, Read as _, Write as _},
     net::TcpListener,
     sync::mpsc,
     thread,
@@ -90,4 +90,72 @@ fn once_per_incident_plus_recovery() {
     let told: Vec<String> = received.try_iter().map(|text| text.split_once("\r\n\r\n").unwrap().1.to_owned()).collect();
     assert_eq!(told.len(), 2, "{told:?}");
     assert!(told[0].contains("failed: TG204") && told[1].contains("recovered, published"), "{told:?}");
+}
+
+/// A mail server that takes one mail, as RFC 5321 has it, and hands on what it got.
+fn mail_server() -> (u16, mpsc::Receiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (send, receive) = mpsc::channel();
+    thread::spawn(move || {
+        let (stream, _) = listener.accept().unwrap();
+        let mut reader = BufReader::new(stream.try_clone().unwrap());
+        let mut writer = stream;
+        let mut mail = String::new();
+        let mut in_data = false;
+        writer.write_all(b"220 test\r\n").unwrap();
+        let mut line = String::new();
+        while reader.read_line(&mut line).unwrap_or(0) > 0 {
+            let answer = match line.trim_end() {
+                "." if in_data => {
+                    in_data = false;
+                    let _ = send.send(std::mem::take(&mut mail));
+                    "250 taken"
+                }
+                _ if in_data => {
+                    mail.push_str(&line);
+                    ""
+                }
+                "DATA" => {
+                    in_data = true;
+                    "354 go on"
+                }
+                text if text.starts_with("QUIT") => "221 bye",
+                text => {
+                    mail.push_str(text);
+                    mail.push('\n');
+                    "250 ok"
+                }
+            };
+            if !answer.is_empty() {
+                writer.write_all(format!("{answer}\r\n").as_bytes()).unwrap();
+            }
+            line.clear();
+        }
+    });
+    (port, receive)
+}
+
+#[test]
+fn e_mail_has_text_and_html() {
+    let (port, received) = mail_server();
+    let environment = Environment::new();
+    environment.write(
+        "small/pipeline.yaml",
+        format!(
+            "{SMALL}notify:\n  - email: {{ to: [ops@example.org, ''], from: t@example.org, host: 127.0.0.1, port: {port}, tls: none }}\n"
+        ),
+    );
+    environment.write("in.csv", "id,n\n1,1\n");
+    environment.expect(0, &["run", "small"]);
+    let mail = received.recv_timeout(Duration::from_secs(10)).unwrap();
+    for part in [
+        "RCPT TO:<ops@example.org>",
+        "Message-ID: <small.1.published.0@tidegate>",
+        "Content-Type: text/plain",
+        "Content-Type: text/html",
+        "multipart/alternative",
+    ] {
+        assert!(mail.contains(part), "{part} is not in {mail}");
+    }
 }

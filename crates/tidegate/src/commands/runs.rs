@@ -83,6 +83,7 @@ pub async fn show(context: &Context, args: ShowArgs) -> Ending {
         context.terminal.json(&json!({ "run": run.id, "kind": run.kind, "state": run.state, "tries": run.tries, "set_aside": run.set_aside, "receipt": run.receipt, "report": run.report, "changeset": run.changeset, "publications": publications }));
         return Ok(0);
     }
+    let sensitive = !context.masked(&ledger, &run.pipeline).await.is_empty();
     let terminal = &context.terminal;
     match &run.receipt {
         Some(receipt) => receipt_text(receipt, &run.report).iter().for_each(|line| terminal.text(line)),
@@ -110,7 +111,8 @@ pub async fn show(context: &Context, args: ShowArgs) -> Ending {
             snapshot.published_at,
             &snapshot.sha256[..12]
         ));
-        for part in snapshot.parts.iter().take(1) {
+        // The bytes themselves are not masked, so they are not shown where something in them is sensitive (INV-7).
+        for part in snapshot.parts.iter().take(usize::from(!sensitive)) {
             for line in first_lines(&raw::path(&context.home, &part.sha256)) {
                 terminal.text(&format!("    │ {line}"));
             }
