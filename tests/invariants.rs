@@ -75,3 +75,37 @@ fn inv_8_bounded() {
     environment.write("small/pipeline.yaml", limits("{ memory: 16MiB }"));
     assert_eq!(environment.receipt("small")["counts"]["new"], 120_000);
 }
+
+#[test]
+fn a_source_added_after_a_failure_wedges_nothing() {
+    let environment = small("id,n\n1,1\n");
+    environment.expect(0, &["run", "small"]);
+    environment.write("in.csv", "id,m\n1,1\n");
+    environment.expect(1, &["run", "small"]);
+    let two = SMALL.replace(
+        "table:",
+        "  other:\n    file: { path: ../in.csv }\n    format: csv\n    columns: { id: { type: int64 } }\ntransform: t.sql\ntable:",
+    );
+    environment.write("small/pipeline.yaml", two);
+    environment.write("small/t.sql", "SELECT s.id, s.n FROM s JOIN other ON other.id = s.id");
+    environment.write("in.csv", "id,n\n1,2\n");
+    environment.expect(0, &["run", "small"]);
+    assert_eq!(environment.query("SELECT n FROM t")[0]["n"], 2);
+}
+
+#[test]
+fn after_a_replay_the_newest_publication_comes_back() {
+    let environment = small("id,n\n1,1\n");
+    environment.expect(0, &["run", "small"]);
+    environment.write("in.csv", "id,n\n1,2\n");
+    environment.expect(0, &["run", "small"]);
+    environment.expect(0, &["replay", "1"]);
+    assert_eq!(environment.query("SELECT n FROM t")[0]["n"], 1);
+    environment.expect(0, &["run", "small"]);
+    assert_eq!(environment.query("SELECT n FROM t")[0]["n"], 2);
+    assert_eq!(environment.receipt("small")["run"], serde_json::Value::Null);
+    // A rebuild takes nothing away that it cannot make again.
+    std::fs::remove_file(environment.home().join("changesets/small/00000002-1.parquet")).unwrap();
+    assert!(environment.run(&["rebuild", "small"]).stderr.contains("error[TG407]"));
+    assert_eq!(environment.query("SELECT n FROM t")[0]["n"], 2);
+}

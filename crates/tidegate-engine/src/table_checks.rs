@@ -53,6 +53,7 @@ pub(crate) async fn run(
     context.deregister_table(TableReference::bare(table.name.clone()))?;
     let after = context.sql(&after_sql(pipeline, schema)).await?;
     context.register_table(TableReference::bare(table.name.clone()), after.into_view())?;
+    let masked = pipeline.sensitive_columns();
     let mut violations = Vec::new();
     for (i, check) in table.checks.iter().enumerate() {
         let at = i.to_string();
@@ -71,7 +72,13 @@ pub(crate) async fn run(
         while let Some(batch) = stream.next().await {
             let batch = batch.map_err(|error| here(sql::run_error(error, &text)))?;
             for row in 0..batch.num_rows().min(EXAMPLES.saturating_sub(found.examples.len())) {
-                found.examples.push(serde_json::Value::Object(rows::object(&batch, row)).to_string());
+                let mut example = rows::object(&batch, row);
+                for name in &masked {
+                    if let Some(value) = example.get_mut(name) {
+                        *value = "***".into();
+                    }
+                }
+                found.examples.push(serde_json::Value::Object(example).to_string());
             }
             found.rows += batch.num_rows() as u64;
         }

@@ -50,7 +50,11 @@ impl Conductor {
         let changeset = self.home.changeset(pipeline.name(), run.id, run.tries);
         // A file of this try can only be that of a process that died before its commit.
         let _ = std::fs::remove_file(&changeset);
-        let work = self.work(pipeline, run.id, &parts, run.published_at, changeset.clone()).await?;
+        let work = match self.work(pipeline, run.id, &parts, run.published_at, changeset.clone()).await {
+            Ok(work) => work,
+            // A source that was added since: the run can never be repeated, and must not block others.
+            Err(failure) => return self.commit_failure(pipeline, &run, failure, sources, started).await,
+        };
         let prepared = self.plane.prepare(work).await;
         clear(&scratch);
         let judged = prepared.and_then(|prepared| judge(pipeline, prepared, sources.clone(), run.approved));

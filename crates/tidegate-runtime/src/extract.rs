@@ -136,6 +136,15 @@ impl Conductor {
         if last.definition != pipeline.definition || last.table != pipeline.table() || last.key != pipeline.file.table.key {
             return Ok(None);
         }
+        // A replay may have left the table with an older publication than the newest.
+        if matches!(last.state, tidegate_core::RunState::Done(Outcome::Published | Outcome::Unchanged)) {
+            for (name, (state, _)) in &heads.given {
+                let Some(state) = state else { continue };
+                if last.inputs.get(name) != Some(&self.head(pipeline, state).await?.id) {
+                    return Ok(None);
+                }
+            }
+        }
         let fetched_again = heads.given.values().any(|(_, given)| matches!(given, Given::SameBytes(_)));
         if fetched_again {
             // So that the next request can be answered with "not modified".

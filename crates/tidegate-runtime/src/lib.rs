@@ -153,6 +153,14 @@ impl Conductor {
     pub async fn rebuild(&self, pipeline: &Arc<Pipeline>) -> Result<usize> {
         let _lock = self.lock(pipeline)?;
         let runs = self.ledger.to_apply(pipeline.name(), tidegate_core::RunId(0)).await?;
+        // What cannot be made again must not be taken away.
+        for run in &runs {
+            let missing = run.changeset.iter().map(|changeset| self.home.changeset_file(changeset)).find(|file| !file.is_file());
+            if let Some(file) = missing {
+                let what = format!("the changeset of run {} is not there: {}", run.id, file.display());
+                return Err(Failure::new(tidegate_core::Code::TG407, what).hint("restore it from a backup; the table was not touched"));
+            }
+        }
         for folder in [self.home.table(pipeline.table()), self.home.history(pipeline.table())] {
             clear(&folder);
         }

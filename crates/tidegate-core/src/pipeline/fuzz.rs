@@ -37,7 +37,7 @@ const WORDS: [&[u8]; 26] = [
 
 #[test]
 fn fuzz_the_pipeline_file() {
-    let env = |name: &str| (name.len() % 2 == 0).then(|| "a: b\n# '\"${x}".to_owned());
+    let env = |name: &str| name.len().is_multiple_of(2).then(|| "a: b\n# '\"${x}".to_owned());
     let tried = mutate::fuzz(2000, &[SAMPLE], &WORDS, |seed, bytes| {
         let text = String::from_utf8_lossy(bytes);
         if let Err(error) = load("p.yaml", &text, &env) {
