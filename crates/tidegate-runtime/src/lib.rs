@@ -2,11 +2,11 @@
 //!
 //! A run of a pipeline:
 //!
-//! 1. what an earlier process left unfinished is finished or repeated ([`recover`], INV-5);
-//! 2. every source is asked for its publication ([`extract`]); if none has a new one, nothing is written at all;
-//! 3. the data plane works out what would change ([`execute`]);
-//! 4. one transaction of the ledger makes it so ([`commit`], INV-2);
-//! 5. destinations apply the changeset and people are told ([`follow`]), each at its own pace.
+//! 1. what an earlier process left unfinished is finished or repeated (`recover.rs`, INV-5);
+//! 2. every source is asked for its publication (`extract.rs`); if none has a new one, nothing is written at all;
+//! 3. the data plane works out what would change (`execute.rs`);
+//! 4. one transaction of the ledger makes it so (`commit.rs`, INV-2);
+//! 5. destinations apply the changeset and people are told (`follow.rs`), each at its own pace.
 
 mod commit;
 mod decide;
