@@ -58,7 +58,9 @@ fn inv_7_no_secrets_out() {
     let environment = Environment::new();
     environment.write(
         "small/pipeline.yaml",
-        SMALL.replace("n: { type: int64 }", "n: { type: int64, sensitive: true }").replace("key: [id]", "key: [id], guards: off"),
+        SMALL
+            .replace("n: { type: int64 }", "n: { type: int64, sensitive: true }")
+            .replace("key: [id]", "key: [id], guards: off, checks: [{ name: c, sql: SELECT n FROM t, severity: warn }]"),
     );
     environment.write("in.csv", "id,n\n1,4711\n2,secret\n");
     let ran = environment.expect(0, &["run", "small"]);

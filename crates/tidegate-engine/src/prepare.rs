@@ -102,7 +102,7 @@ impl Preparation<'_> {
         let withheld = self.withheld(&produced.rejected);
         let rules = Rules { table: &table.name, mode: table.mode, order: &order, withheld: &withheld, key: &key, most_rejected: most };
         let progress = self.work.progress.as_ref();
-        let rows = watched(rows, progress_of(&self.work.progress), Stage::Diff, table.name.clone(), Some(produced.staged.rows()));
+        let rows = watched(rows, Arc::clone(&self.work.progress), Stage::Diff, table.name.clone(), Some(produced.staged.rows()));
         let before = if unkeyed_append { Box::new(std::iter::empty()) as Batches } else { current.read(&table_schema)? };
         let diffed = diff::diff(&rules, before, rows, &mut writer)?;
         let changeset = writer.finish(relative(&self.work.changeset))?;
@@ -227,20 +227,18 @@ impl Preparation<'_> {
         let schema = schema::table_schema(&produced, &self.pipeline.file.table.key)?;
         let mut probe = self.probe(current, &schema)?;
         let mut stager = Stager::new(Arc::clone(&schema), self.work.scratch.join("produced.arrow"), self.budget);
+        let mut done = 0;
         let for_errors = text.clone();
         let stream = self.handle.block_on(frame.execute_stream()).map_err(|error| sql::run_error(error, &text))?;
         for batch in order::blocking(stream, Arc::new(produced), self.handle.clone(), move |error| sql::run_error(error, &for_errors)) {
             let batch = conform(&batch?, &schema)?;
             probe.observe(&batch)?;
-            self.work.progress.advance(Stage::Transform, &self.pipeline.file.table.name, batch.num_rows() as u64, None);
+            done += batch.num_rows() as u64;
+            self.work.progress.advance(Stage::Transform, &self.pipeline.file.table.name, done, None);
             stager.push(batch)?;
         }
         Ok(Produced { staged: stager.finish()?, probe, sources, rejected })
     }
-}
-
-fn progress_of(progress: &Arc<dyn Progress>) -> Arc<dyn Progress> {
-    Arc::clone(progress)
 }
 
 fn watched(rows: Batches, progress: Arc<dyn Progress>, stage: Stage, what: String, total: Option<u64>) -> Batches {

@@ -73,7 +73,7 @@ pub fn substitute(path: &str, text: &str, env: &dyn Fn(&str) -> Option<String>) 
         }
         out.push_str(&text[done..scalar.bytes.start]);
         match fill(raw, env) {
-            Ok(filled) => out.push_str(&quote(raw, filled, scalar.style)),
+            Ok(filled) => out.push_str(&quote(filled, scalar.style)),
             Err(message) => failures.push(
                 Failure::new(Code::TG103, message)
                     .at(Some(Location { file: path.to_owned(), line: scalar.line, column: scalar.column }))
@@ -114,7 +114,7 @@ fn fill<'a>(raw: &'a str, env: &dyn Fn(&str) -> Option<String>) -> Result<Vec<Pi
 }
 
 /// Writes the pieces so that YAML reads them as the same single scalar.
-fn quote(raw: &str, pieces: Vec<Piece<'_>>, style: ScalarStyle) -> String {
+fn quote(pieces: Vec<Piece<'_>>, style: ScalarStyle) -> String {
     let escape = |value: &str| {
         let quoted = serde_json::to_string(value).unwrap_or_default();
         quoted[1..quoted.len() - 1].to_owned()
@@ -137,10 +137,7 @@ fn quote(raw: &str, pieces: Vec<Piece<'_>>, style: ScalarStyle) -> String {
             if harmless { plain } else { serde_json::to_string(&plain).unwrap_or_default() }
         }
         // Block scalars keep their indentation only if no value brings its own lines.
-        _ => {
-            let _ = raw;
-            render(&|value| value.replace(['\n', '\r'], " "))
-        }
+        _ => render(&|value| value.replace(['\n', '\r'], " ")),
     }
 }
 
