@@ -309,3 +309,32 @@ fn the_demo_works_without_anything() {
     }
     assert!(receipts.iter().any(|receipt| receipt["sources"]["nyt"]["rejected"] == 1));
 }
+
+#[test]
+fn init_reads_json_lines_and_parquet_too() {
+    let environment = Environment::new();
+    environment.write(
+        "rates.jsonl",
+        "{\"day\":\"2020-01-01\",\"code\":\"0101\",\"rate\":1.5,\"open\":true}\n{\"day\":\"2020-01-02\",\"code\":\"0101\",\"rate\":2,\"open\":null}\n",
+    );
+    environment.expect(0, &["init", "rates.jsonl"]);
+    let written = std::fs::read_to_string(environment.path("pipelines/rates/pipeline.yaml")).unwrap();
+    for line in [
+        "format: jsonl",
+        "day: { type: date, required: true }",
+        "code: { type: string }",
+        "rate: { type: float64, required: true }",
+        "open: { type: bool }",
+        "key: [day]",
+    ] {
+        assert!(written.contains(line), "{line} is not in\n{written}");
+    }
+    environment.expect(0, &["run", "pipelines/rates"]);
+    // The table just made is a Parquet file, and a pipeline for it makes the same table.
+    let folder = environment.home().join("tables/rates");
+    let data = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).find(|path| path.is_file()).unwrap();
+    environment.expect(0, &["init", &data.display().to_string(), "--name", "copied"]);
+    environment.expect(0, &["run", "pipelines/copied"]);
+    let rows = |table: &str| environment.query(&format!("SELECT * FROM {table} ORDER BY day"));
+    assert_eq!(rows("copied"), rows("rates"));
+}

@@ -19,6 +19,7 @@ mod house_rules;
 mod invariants;
 mod notifications;
 mod pipelines;
+mod repairs;
 mod replays;
 mod sources;
 mod spectrum;

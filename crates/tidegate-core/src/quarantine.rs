@@ -78,6 +78,10 @@ pub struct Rejected {
     pub message: String,
     /// By which the row is recognised in later publications.
     pub identity: String,
+    /// The values that identify the row, as a table shows them: by these its last good version is found. None if one of
+    /// them is bad. Never written down, for they may be sensitive (INV-7).
+    #[serde(skip)]
+    pub key: Option<String>,
 }
 
 /// Where a quarantined row stands.

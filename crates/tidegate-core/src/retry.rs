@@ -16,11 +16,12 @@ pub enum Verdict {
 ///
 /// `same_definition` says whether pipeline file and SQL are still those of the failure: if they are not, the error's
 /// cause may be mended, and the publication gets a new try whatever its class. With the same bytes and the same
-/// definition only a transient error can end otherwise.
+/// definition only an error of its surroundings can end otherwise: a transient one by itself, a terminal one because
+/// somebody mended what it found.
 pub fn verdict(class: Class, tried: u32, tries: u32, same_definition: bool) -> Verdict {
     match (class, same_definition) {
         (_, false) => Verdict::Retry,
-        (Class::Transient, true) if tried < tries => Verdict::Retry,
+        (Class::Transient | Class::Terminal, true) if tried < tries => Verdict::Retry,
         _ => Verdict::SetAside,
     }
 }
@@ -49,7 +50,9 @@ mod tests {
     }
 
     #[test]
-    fn transient_errors_get_a_bounded_number_of_tries() {
+    fn errors_of_the_surroundings_get_a_bounded_number_of_tries() {
+        assert_eq!(verdict(Class::Terminal, 2, 3, true), Verdict::Retry);
+        assert_eq!(verdict(Class::Terminal, 3, 3, true), Verdict::SetAside);
         assert_eq!(verdict(Class::Transient, 2, 3, true), Verdict::Retry);
         assert_eq!(verdict(Class::Transient, 3, 3, true), Verdict::SetAside);
     }

@@ -8,7 +8,7 @@ use crate::{
     order::{self, Order, OrderProbe},
     parse::SourceRows,
     schema, sql,
-    staged::{Batches, Staged, Stager},
+    staged::{self, Batches, Staged, Stager},
     table_checks,
 };
 use arrow::{
@@ -78,10 +78,10 @@ impl Preparation<'_> {
             None => key.clone(),
         };
         // The order the rows have, or else the table's: then they are sorted.
-        let (order, rows) = match produced.probe.found() {
-            _ if unkeyed_append => (order, produced.staged.read()?),
-            Some(found) => (found, produced.staged.read()?),
-            None => (order.clone(), order::sort(&self.context, &produced.staged, &order, &self.handle)?),
+        let (order, rows, distinct) = match produced.probe.found() {
+            _ if unkeyed_append => (order, produced.staged.read()?, true),
+            Some(found) => (found.order, produced.staged.read()?, found.distinct),
+            None => (order.clone(), order::sort(&self.context, &produced.staged, &order, &self.handle)?, false),
         };
         fault::point("prepare.transformed");
 
@@ -94,7 +94,8 @@ impl Preparation<'_> {
         }
         let most = self.pipeline.file.limits.max_quarantine;
         let found = Arc::new(Mutex::new(Deduped::default()));
-        let rows = if unkeyed_append {
+        // Rows that were seen to have a key each need no second look, unless some of them are waited for in quarantine.
+        let rows = if distinct && self.work.open.is_empty() {
             rows
         } else {
             diff::dedupe(rows, &table.name, key.clone(), most, self.work.open.clone(), !masked.is_empty(), Arc::clone(&found))
@@ -104,6 +105,8 @@ impl Preparation<'_> {
         let progress = self.work.progress.as_ref();
         let rows = watched(rows, Arc::clone(&self.work.progress), Stage::Diff, table.name.clone(), Some(produced.staged.rows()));
         let before = if unkeyed_append { Box::new(std::iter::empty()) as Batches } else { current.read(&table_schema)? };
+        // Decoding the table and watching over the produced rows need not wait for the comparison.
+        let before = staged::ahead(before)?;
         let diffed = diff::diff(&rules, before, rows, &mut writer)?;
         let changeset = writer.finish(relative(&self.work.changeset))?;
         progress.advance(Stage::Diff, &table.name, produced.staged.rows(), Some(produced.staged.rows()));
@@ -171,7 +174,7 @@ impl Preparation<'_> {
         if table.mode != Mode::Mirror || table.key.is_empty() {
             return BTreeSet::new();
         }
-        rejected.iter().filter(stands_for).map(|row| row.identity.clone()).collect()
+        rejected.iter().filter(stands_for).filter_map(|row| row.key.clone()).collect()
     }
 
     fn probe(&self, current: &CurrentTable, schema: &SchemaRef) -> Result<OrderProbe> {

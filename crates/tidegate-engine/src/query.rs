@@ -194,6 +194,12 @@ impl Tables {
         Ok(changes)
     }
 
+    /// Reads every row of a table and compares their number and order with what the log says.
+    pub async fn verify(&self, table: &str) -> Result<()> {
+        let current = CurrentTable::open(&self.folder.join(table)).await?;
+        tokio::task::spawn_blocking(move || current.verify()).await.map_err(|error| EngineError::Bug(error.to_string()))?
+    }
+
     /// The last run each table has applied, and its rows, as its own log says.
     pub async fn state(&self, table: &str) -> Result<Option<(u64, usize)>> {
         let current = CurrentTable::open(&self.folder.join(table)).await?;

@@ -64,7 +64,7 @@ pub(crate) fn table_schema(produced: &Schema, key: &[String]) -> Result<SchemaRe
     Ok(Arc::new(Schema::new(fields)))
 }
 
-fn canonical(name: &str, from: &DataType) -> Result<DataType> {
+pub(crate) fn canonical(name: &str, from: &DataType) -> Result<DataType> {
     use DataType as T;
     Ok(match from {
         T::Utf8 | T::LargeUtf8 | T::Utf8View | T::Null => T::Utf8,

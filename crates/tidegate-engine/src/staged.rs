@@ -16,11 +16,32 @@ use std::{
     fs::File,
     io::{BufReader, BufWriter},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, mpsc},
+    thread,
 };
 
 /// A stream of batches that is pulled from a blocking thread.
 pub(crate) type Batches = Box<dyn Iterator<Item = Result<RecordBatch>> + Send>;
+
+/// Batches that are read ahead of whoever takes them. Bounded (INV-8); ends with the stream, or when the result is dropped.
+const AHEAD: usize = 8;
+
+/// Reads `batches` on a thread of their own, a few ahead.
+pub(crate) fn ahead(batches: Batches) -> Result<Batches> {
+    let (send, receive) = mpsc::sync_channel(AHEAD);
+    let read = move || {
+        for batch in batches {
+            if send.send(batch).is_err() {
+                return;
+            }
+        }
+    };
+    thread::Builder::new()
+        .name("read-ahead".to_owned())
+        .spawn(read)
+        .map_err(|error| EngineError::Bug(format!("no thread to read ahead: {error}")))?;
+    Ok(Box::new(receive.into_iter()))
+}
 
 /// Takes batches in.
 pub(crate) struct Stager {

@@ -5,7 +5,9 @@ use crate::{
     error::{Result, sql},
     execute::{Judged, receipt},
     ledger::{
-        Tx, events, outbox, quarantine,
+        Tx, events,
+        outbox::{self, NewEntry},
+        quarantine,
         runs::{self, Report, Run},
         snapshots,
     },
@@ -79,7 +81,7 @@ impl Conductor {
             quarantine_open: report.quarantine[2],
             receipt: receipt.clone(),
         };
-        self.tell(&mut tx, pipeline, message, now).await?;
+        self.tell(&mut tx, pipeline, run.tries, message, now).await?;
         fault::point("commit.before");
         tx.commit().await.map_err(sql)?;
         fault::point("commit.after");
@@ -140,7 +142,7 @@ impl Conductor {
             quarantine_open: open,
             receipt: receipt.clone(),
         };
-        self.tell(&mut tx, pipeline, message, now).await?;
+        self.tell(&mut tx, pipeline, run.tries, message, now).await?;
         fault::point("commit.failure_before");
         tx.commit().await.map_err(sql)?;
         fault::point("commit.failure_after");
@@ -211,7 +213,7 @@ impl Conductor {
     }
 
     /// Writes the messages of a run to the outbox: once per incident, plus recovery.
-    async fn tell(&self, tx: &mut Tx, pipeline: &Arc<Pipeline>, mut message: Message, now: Timestamp) -> Result<()> {
+    async fn tell(&self, tx: &mut Tx, pipeline: &Arc<Pipeline>, attempt: u32, mut message: Message, now: Timestamp) -> Result<()> {
         let open = self.ledger.incident(pipeline.name()).await?;
         let turn = incident::turn(
             open.as_ref().map(|(trouble, _)| trouble),
@@ -231,8 +233,9 @@ impl Conductor {
                 };
                 // Whoever was told of the trouble is told of its end.
                 if wanted || (message.recovery && was_told.contains(&i)) {
-                    let run = message.receipt.run.unwrap_or(RunId(0));
-                    outbox::write(tx, pipeline.name(), run, i, notifier.kind(), &message, now).await?;
+                    let run = (message.receipt.run.unwrap_or(RunId(0)), attempt);
+                    let entry = NewEntry { pipeline: pipeline.name(), run, notifier: i, kind: notifier.kind(), message: &message, now };
+                    outbox::write(tx, &entry).await?;
                     told.push(i);
                 }
             }

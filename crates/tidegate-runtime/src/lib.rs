@@ -30,6 +30,7 @@ pub use ledger::{
 
 use error::Result;
 use jiff::Timestamp;
+use recover::Recovered;
 use std::{path::Path, sync::Arc};
 use tidegate_core::{
     Failure, Receipt,
@@ -122,11 +123,19 @@ impl Conductor {
     /// Runs a pipeline: what is left over first, then what is new. The last of the ended runs is the newest.
     pub async fn run(&self, pipeline: &Arc<Pipeline>, options: RunOptions) -> Result<Vec<Ended>> {
         let _lock = self.lock(pipeline)?;
-        let (mut ended, go_on) = self.recover(pipeline).await?;
+        let Recovered { mut ended, behind, go_on } = self.recover(pipeline).await?;
         if !go_on {
             return Ok(ended);
         }
-        ended.push(self.run_new(pipeline, options).await?);
+        let mut newest = self.run_new(pipeline, options).await?;
+        // Whoever was behind before and was not asked again meanwhile still is.
+        if newest.receipt.run.is_none() {
+            newest.after.extend(behind);
+        }
+        // Nothing new since a publication that was just tried again: it has been told already.
+        if newest.receipt.run.is_none() || ended.iter().all(|earlier| earlier.receipt.run != newest.receipt.run) {
+            ended.push(newest);
+        }
         self.prune(pipeline).await;
         Ok(ended)
     }
@@ -140,8 +149,7 @@ impl Conductor {
         tell: &mut dyn FnMut(&Ended),
     ) -> Result<()> {
         let _lock = self.lock(pipeline)?;
-        let (ended, _) = self.recover(pipeline).await?;
-        ended.iter().for_each(&mut *tell);
+        self.recover(pipeline).await?.ended.iter().for_each(&mut *tell);
         for publication in publications {
             let run = self.extract_given(pipeline, source, publication).await?;
             tell(&self.execute(pipeline, run).await?);
@@ -164,10 +172,12 @@ impl Conductor {
         for folder in [self.home.table(pipeline.table()), self.home.history(pipeline.table())] {
             clear(&folder);
         }
-        match self.apply_pending(pipeline).await.into_iter().next() {
-            Some(failure) => Err(failure),
-            None => Ok(runs.len()),
+        self.positions.forget(pipeline.name());
+        if let Some(failure) = self.apply_pending(pipeline).await.into_iter().next() {
+            return Err(failure);
         }
+        self.reopen_mended(pipeline).await?;
+        Ok(runs.len())
     }
 
     /// What a run would do, without doing it.

@@ -46,6 +46,7 @@ fn message(outcome: Outcome) -> Message {
             reason: Reason::Type,
             message: "`<b>` is not a whole number".to_owned(),
             identity: "2020-01-26".to_owned(),
+            key: None,
         }],
         quarantined_new: 1,
         quarantine_resolved: 0,

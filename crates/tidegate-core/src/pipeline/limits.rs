@@ -80,10 +80,10 @@ pub struct ByteSize(pub u64);
 
 impl fmt::Display for ByteSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let units = [("GiB", 1u64 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
-        match units.iter().find(|(_, unit)| self.0 >= *unit && self.0.is_multiple_of(*unit)) {
+        let units = [("GiB", 1u64 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("GB", 1_000_000_000), ("MB", 1_000_000), ("KB", 1000)];
+        match units.iter().filter(|(_, unit)| self.0 >= *unit && self.0.is_multiple_of(*unit)).max_by_key(|(_, unit)| *unit) {
             Some((name, unit)) => write!(f, "{}{name}", self.0 / unit),
-            None => write!(f, "{}", self.0),
+            None => write!(f, "{}B", self.0),
         }
     }
 }
@@ -219,7 +219,7 @@ mod tests {
 
     #[test]
     fn sizes_and_spans_survive_their_text() {
-        for text in ["512MiB", "1GiB", "1000", "3KiB"] {
+        for text in ["512MiB", "1GiB", "1001B", "3KiB", "512MB"] {
             assert_eq!(text.parse::<ByteSize>().unwrap().to_string(), text);
         }
         assert_eq!("512MB".parse::<ByteSize>().unwrap().0, 512_000_000);

@@ -24,7 +24,7 @@ impl std::error::Error for LoadError {}
 pub fn load(path: &str, text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<(PipelineFile, Locations), LoadError> {
     let text = substitute(path, text, env)?;
     let (locations, _) = locate::walk(&text);
-    let file: PipelineFile = serde_saphyr::from_str(&text).map_err(|error| LoadError { failures: vec![syntax(path, &error)] })?;
+    let file: PipelineFile = serde_saphyr::from_str(&text).map_err(|error| LoadError { failures: vec![syntax(path, &text, &error)] })?;
     let failures: Vec<Failure> = validate(&file)
         .into_iter()
         .map(|problem| {
@@ -39,22 +39,26 @@ pub fn load(path: &str, text: &str, env: &dyn Fn(&str) -> Option<String>) -> Res
 }
 
 /// A YAML or type error, without the library's drawing: ours comes later.
-fn syntax(path: &str, error: &serde_saphyr::Error) -> Failure {
+fn syntax(path: &str, text: &str, error: &serde_saphyr::Error) -> Failure {
     let bare = error.without_snippet();
     let location = bare.location().map(|at| Location {
         file: path.to_owned(),
         line: usize::try_from(at.line()).unwrap_or(1),
         column: usize::try_from(at.column()).unwrap_or(1),
     });
-    let text = bare.to_string();
-    let message = match text.find(" at line ").or_else(|| text.find("; see line ")) {
-        Some(end) => text[..end].to_owned(),
-        None => text,
+    let said = bare.to_string();
+    let message = match said.find(" at line ").or_else(|| said.find("; see line ")) {
+        Some(end) => said[..end].to_owned(),
+        None => said,
     };
     let message = message.split_once(": line ").map_or(message.as_str(), |(head, _)| head).trim().to_owned();
-    Failure::new(Code::TG102, message)
-        .at(location)
-        .hint("`tidegate schema` prints the JSON Schema that editors use to complete and check this file")
+    // YAML takes the brace of an unquoted `${NAME}` inside `{ … }` for its own.
+    let line = location.as_ref().and_then(|at| text.lines().nth(at.line.saturating_sub(1))).unwrap_or_default();
+    let mut failure = Failure::new(Code::TG102, message).at(location);
+    if line.split_once('{').is_some_and(|(_, flow)| flow.contains(" ${")) {
+        failure = failure.hint("within `{ … }` a variable needs quotes: `\"${NAME}\"`");
+    }
+    failure.hint("`tidegate schema` prints the JSON Schema that editors use to complete and check this file")
 }
 
 /// Puts the values of `${NAME}` and `${NAME:default}` in place. `$${` stands for a plain `${`.
@@ -166,6 +170,12 @@ mod tests {
         assert_eq!(read["e"], "x guards: off # \"'");
         assert_eq!(read["f"], "${HOST}");
         assert_eq!(read.len(), 6);
+    }
+
+    #[test]
+    fn an_unquoted_variable_in_braces_is_told_to_be_quoted() {
+        let error = load("p.yaml", "version: 1\nsources:\n  s:\n    http: { url: ${HOST} }\n", &env).unwrap_err();
+        assert!(error.failures[0].hints[0].contains("needs quotes"), "{:?}", error.failures);
     }
 
     #[test]

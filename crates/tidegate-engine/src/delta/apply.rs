@@ -173,7 +173,7 @@ fn plan(
         number += 1;
         out(Task { number, base: base.cloned(), changes: std::mem::take(waiting) })
     };
-    let last_key = if full && !all && !unordered { files.last().map(|file| last_row(file, schema)).transpose()? } else { None };
+    let last_key = if full && !all && !unordered { current.last_key(&order.names(schema))? } else { None };
     let mut beyond = files.is_empty() || (unordered && !all);
     for batch in changes {
         let slice = Slice::new(&batch?, schema)?;
@@ -190,7 +190,7 @@ fn plan(
                 end = (at..slice.len()).find(|row| comparator.compare(*row, file + 1).is_ge()).unwrap_or(end);
                 next = end < slice.len();
             } else if let Some(last) = &last_key {
-                let comparator = order.comparator(&slice.rows, last)?;
+                let comparator = bound_order.comparator(&keys, last)?;
                 end = (at..slice.len()).find(|row| comparator.compare(*row, 0).is_gt()).unwrap_or(end);
                 next = end < slice.len();
             }
@@ -219,17 +219,6 @@ fn plan(
 
 fn bug() -> EngineError {
     EngineError::Bug("a table with files and no first keys".to_owned())
-}
-
-fn last_row(file: &DataFile, schema: &SchemaRef) -> Result<RecordBatch> {
-    let mut last = None;
-    for batch in read_file(file, schema)? {
-        let batch = batch?;
-        if batch.num_rows() > 0 {
-            last = Some(batch.slice(batch.num_rows() - 1, 1));
-        }
-    }
-    last.ok_or_else(|| EngineError::Altered { path: file.path.clone(), why: "it has no rows".to_owned() })
 }
 
 /// Writes the files of one task; none if no row is left.

@@ -3,7 +3,7 @@
 use super::log;
 use crate::{
     error::{EngineError, Result},
-    order::Order,
+    order::{Order, OrderProbe},
     prepare::conform,
     schema::type_name,
     staged::Batches,
@@ -142,6 +142,22 @@ impl CurrentTable {
         Ok(concat_batches(&schema, &firsts)?)
     }
 
+    /// The key of the very last row; columns in the table's order.
+    pub(super) fn last_key(&self, order: &[String]) -> Result<Option<RecordBatch>> {
+        let Some(file) = self.files.last() else { return Ok(None) };
+        let fields: Vec<_> = order.iter().map(|name| self.schema.field_with_name(name).cloned()).collect::<Result<_, _>>()?;
+        let schema = Arc::new(Schema::new(fields));
+        let builder = open(file)?;
+        let roots: Vec<usize> = order.iter().filter_map(|name| builder.schema().index_of(name).ok()).collect();
+        let mask = ProjectionMask::roots(builder.parquet_schema(), roots);
+        let empty = || EngineError::Altered { path: file.path.clone(), why: "it has no rows".to_owned() };
+        let group = builder.metadata().num_row_groups().checked_sub(1).ok_or_else(empty)?;
+        let rows = usize::try_from(builder.metadata().row_group(group).num_rows()).unwrap_or_default();
+        let builder = builder.with_projection(mask).with_row_groups(vec![group]).with_offset(rows.saturating_sub(1));
+        let last = builder.build()?.next().transpose()?.ok_or_else(empty)?;
+        Ok(Some(adapt(&last, &schema)?))
+    }
+
     /// All rows in the table's order, with the columns of `schema`: columns the table does not have yet are null.
     pub(crate) fn read(&self, schema: &SchemaRef) -> Result<Batches> {
         if self.exists() {
@@ -155,6 +171,30 @@ impl CurrentTable {
             }
         });
         Ok(Box::new(batches))
+    }
+
+    /// Reads everything: the rows must be as many as the log says, and in the table's order.
+    pub(crate) fn verify(&self) -> Result<()> {
+        let order = self.order.as_ref().map(|names| Order::by_names(&self.schema, names)).transpose()?;
+        let mut probe = order.map(OrderProbe::one);
+        for file in &self.files {
+            let altered = |why: String| EngineError::Altered { path: file.path.clone(), why };
+            let mut rows = 0;
+            for batch in read_file(file, &self.schema)? {
+                let batch = batch.map_err(|error| altered(error.to_string()))?;
+                rows += batch.num_rows() as u64;
+                if let Some(probe) = &mut probe {
+                    probe.observe(&batch)?;
+                    if probe.is_disproved() {
+                        return Err(altered("its rows are not in the order of the table".to_owned()));
+                    }
+                }
+            }
+            if rows != file.rows {
+                return Err(altered(format!("it has {rows} rows, and the log says {}", file.rows)));
+            }
+        }
+        Ok(())
     }
 
     /// As a table for SQL.

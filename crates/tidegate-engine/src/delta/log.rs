@@ -12,7 +12,7 @@ use deltalake_core::{
         engine::arrow_conversion::TryIntoKernel as _,
         transaction::{CommitBuilder, CommitProperties, TransactionError},
     },
-    operations::create::CreateBuilder,
+    operations::{create::CreateBuilder, vacuum::VacuumMode},
     protocol::{DeltaOperation, SaveMode},
 };
 use std::{fs::File, path::Path};
@@ -23,6 +23,11 @@ use url::Url;
 const APP: &str = "tidegate";
 /// Metadata key: the order the table is kept in, column names joined by commas.
 pub(super) const ORDER: &str = "tidegate.order";
+
+/// Commits between two rounds of tidying up; checkpoints have the same rhythm.
+const TIDY_EVERY: u64 = 20;
+/// How long the data files of earlier versions stay, for readers that are still at them.
+const KEEP_VERSIONS: chrono::Duration = chrono::Duration::days(7);
 
 fn url(folder: &Path) -> Result<Url> {
     let absolute = std::path::absolute(folder).map_err(|source| EngineError::Write { path: folder.to_owned(), source })?;
@@ -45,9 +50,34 @@ pub(super) async fn open(folder: &Path) -> Result<Option<DeltaTable>> {
 /// The last run recorded in the table's log.
 pub(super) async fn position(folder: &Path) -> Result<Option<RunId>> {
     match open(folder).await? {
-        Some(table) => position_in(&table).await,
+        Some(table) => {
+            only_ours(folder, table.version())?;
+            position_in(&table).await
+        }
         None => Ok(None),
     }
+}
+
+/// Makes sure that the newest commit which touched rows or columns is one of ours. Ours carry the run's number; the ones
+/// before were the newest in their time.
+fn only_ours(folder: &Path, newest: Option<u64>) -> Result<()> {
+    for version in (1..=newest.unwrap_or(0)).rev() {
+        let path = folder.join("_delta_log").join(format!("{version:020}.json"));
+        // Entries are cleaned up once a checkpoint has them, but never the newest.
+        let Ok(text) = std::fs::read_to_string(&path) else { return Ok(()) };
+        let actions: Vec<serde_json::Value> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        if actions.iter().any(|action| action["txn"]["appId"] == APP) {
+            return Ok(());
+        }
+        if actions.iter().any(|action| ["add", "remove", "metaData"].iter().any(|kind| action.get(kind).is_some())) {
+            let operation = actions.iter().find_map(|action| action["commitInfo"]["operation"].as_str()).unwrap_or("commit");
+            return Err(EngineError::Foreign {
+                path: folder.to_owned(),
+                why: format!("version {version} of its log is a {operation} of another program"),
+            });
+        }
+    }
+    Ok(())
 }
 
 pub(super) async fn position_in(table: &DeltaTable) -> Result<Option<RunId>> {
@@ -106,10 +136,27 @@ pub(super) async fn commit(folder: &Path, table: &mut DeltaTable, run: RunId, ac
     fault::point("delta.committed");
     // Checkpoints and the cleaning of old log entries: if they fail, the commit stands, and the next one tries again.
     match done.await {
-        Ok(done) => table.state = Some(done.snapshot()),
+        Ok(done) => {
+            table.state = Some(done.snapshot());
+            if table.version().is_some_and(|version| version.is_multiple_of(TIDY_EVERY)) {
+                tidy(folder, table).await;
+            }
+        }
         Err(error) => tracing::warn!(table = %folder.display(), %error, "the Delta log could not be tidied up"),
     }
     Ok(())
+}
+
+/// Removes data files that no version of the last days needs, and what dead processes left. The library knows which.
+async fn tidy(folder: &Path, table: &DeltaTable) {
+    let leftovers = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    for path in leftovers.filter(|path| path.extension().is_some_and(|ending| ending == "part")) {
+        let _ = std::fs::remove_file(path);
+    }
+    let vacuumed = table.clone().vacuum().with_mode(VacuumMode::Full).with_retention_period(KEEP_VERSIONS).await;
+    if let Err(error) = vacuumed {
+        tracing::warn!(table = %folder.display(), %error, "data files of old versions could not be removed");
+    }
 }
 
 fn conflict(folder: &Path, error: DeltaTableError) -> EngineError {

@@ -152,6 +152,7 @@ impl Dedupe {
             part: None,
             line: None,
             identity: if reason == Reason::KeyNull { raw.clone() } else { self.identity(batch, row) },
+            key: None,
             raw: if self.mask { "(masked: the table has sensitive columns)".to_owned() } else { raw },
             column: None,
             reason,

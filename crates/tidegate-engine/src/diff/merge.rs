@@ -35,7 +35,7 @@ pub(crate) struct Rules<'a> {
     pub(crate) table: &'a str,
     pub(crate) mode: Mode,
     pub(crate) order: &'a Order,
-    /// Identities of source rows that are in quarantine: their table rows stay.
+    /// Keys of source rows that are in quarantine: their table rows stay.
     pub(crate) withheld: &'a BTreeSet<String>,
     /// The key as declared, to form identities.
     pub(crate) key: &'a Order,
@@ -214,6 +214,7 @@ fn conflict(rules: &Rules<'_>, out: &mut Diffed, new: &RecordBatch, row: usize) 
         reason: Reason::AppendConflict,
         message: "the table is append-only and has another row with this key".to_owned(),
         identity: identity(rules, new, row),
+        key: None,
     });
     Ok(())
 }

@@ -4,8 +4,15 @@ use tidegate_core::pipeline::{Column, ColumnType};
 
 /// The text of `bytes` without spaces around it: around a number, a date or a truth value they mean nothing.
 fn trimmed(bytes: &[u8]) -> &[u8] {
-    bytes.trim_ascii()
+    match bytes {
+        // Nearly every cell there is.
+        [first, .., last] if *first > b' ' && *last > b' ' => bytes,
+        _ => bytes.trim_ascii(),
+    }
 }
+
+/// Digits of an integer that fits whatever they are.
+const SAFE_DIGITS: usize = 18;
 
 /// `-12`, `+3`, `1529.0`; not `1529.5`, `1e3`, `1,000` or `0x1F`.
 pub(super) fn int64(cell: &[u8]) -> Option<i64> {
@@ -15,22 +22,24 @@ pub(super) fn int64(cell: &[u8]) -> Option<i64> {
         [b'+', rest @ ..] => (false, rest),
         _ => (false, text),
     };
-    let whole = match memchr::memchr(b'.', digits) {
-        Some(point) if digits[point + 1..].iter().all(|b| *b == b'0') => &digits[..point],
-        Some(_) => return None,
-        None => digits,
-    };
-    if whole.is_empty() {
-        return None;
-    }
     let mut n: i64 = 0;
-    for b in whole {
-        let digit = i64::from(b.wrapping_sub(b'0'));
+    let mut whole = 0;
+    for b in digits {
+        let digit = b.wrapping_sub(b'0');
         if digit > 9 {
-            return None;
+            break;
         }
         // Downwards, so that the smallest number has its place.
-        n = n.checked_mul(10)?.checked_sub(digit)?;
+        n = if whole < SAFE_DIGITS { n * 10 - i64::from(digit) } else { n.checked_mul(10)?.checked_sub(i64::from(digit))? };
+        whole += 1;
+    }
+    let zero_fraction = match &digits[whole..] {
+        [] => true,
+        [b'.', fraction @ ..] => fraction.iter().all(|b| *b == b'0'),
+        _ => false,
+    };
+    if whole == 0 || !zero_fraction {
+        return None;
     }
     if negative { Some(n) } else { n.checked_neg() }
 }

@@ -4,14 +4,16 @@ use super::{
     cells,
     spans::{Span, Spans},
 };
-use crate::schema::arrow_type;
+use crate::{
+    error::Result,
+    schema::{UTC, arrow_type},
+};
 use arrow::{
     array::{
-        ArrayRef, BooleanArray, Date32Array, Decimal128Array, Float64Array, Int64Array, RecordBatch, StringBuilder,
-        TimestampMicrosecondArray,
+        ArrayRef, BooleanArray, Date32Array, Decimal128Array, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
     },
-    buffer::NullBuffer,
-    datatypes::{DataType, SchemaRef},
+    buffer::{NullBuffer, OffsetBuffer},
+    datatypes::SchemaRef,
 };
 use std::sync::Arc;
 use tidegate_core::{
@@ -44,7 +46,7 @@ pub(super) fn build(
     spans: &Spans,
     bytes: &[u8],
     valid_utf8: bool,
-) -> (RecordBatch, Vec<BadRow>) {
+) -> Result<(RecordBatch, Vec<BadRow>)> {
     let rows = spans.records.len();
     let mut bad = BadRows { first: vec![None; rows], found: Vec::new() };
     if !valid_utf8 {
@@ -55,14 +57,16 @@ pub(super) fn build(
             }
         }
     }
-    let arrays: Vec<ArrayRef> =
-        columns.iter().enumerate().map(|(i, column)| build_column(i, column, nulls, &spans.columns[i], bytes, &mut bad)).collect();
+    let arrays: Vec<ArrayRef> = columns
+        .iter()
+        .enumerate()
+        .map(|(i, column)| build_column(Cells { i, column, nulls, spans: &spans.columns[i], bytes }, valid_utf8, &mut bad))
+        .collect::<Result<_>>()?;
     let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(rows));
-    let batch = RecordBatch::try_new_with_options(Arc::clone(schema), arrays, &options)
-        .unwrap_or_else(|_| RecordBatch::new_empty(Arc::clone(schema)));
+    let batch = RecordBatch::try_new_with_options(Arc::clone(schema), arrays, &options)?;
     let mut found = bad.found;
     found.sort_by_key(|row| row.record);
-    (batch, found)
+    Ok((batch, found))
 }
 
 /// Remembers the first complaint about each row.
@@ -79,10 +83,10 @@ impl BadRows {
     }
 }
 
-fn build_column(i: usize, column: &Column, nulls: &Nulls, spans: &[Span], bytes: &[u8], bad: &mut BadRows) -> ArrayRef {
-    let cells = Cells { i, column, nulls, spans, bytes };
-    match column.kind {
-        ColumnType::String => strings(&cells, bad),
+fn build_column(cells: Cells<'_>, valid_utf8: bool, bad: &mut BadRows) -> Result<ArrayRef> {
+    let column = cells.column;
+    Ok(match column.kind {
+        ColumnType::String => strings(&cells, valid_utf8, bad)?,
         ColumnType::Int64 => {
             let (values, valid) = cells.typed(bad, 0, cells::int64);
             Arc::new(Int64Array::new(values.into(), valid))
@@ -107,10 +111,9 @@ fn build_column(i: usize, column: &Column, nulls: &Nulls, spans: &[Span], bytes:
         ColumnType::Timestamp => {
             let (values, valid) = cells.typed(bad, 0, |cell| cells::timestamp(cell, &column.formats));
             let array = TimestampMicrosecondArray::new(values.into(), valid);
-            let DataType::Timestamp(_, zone) = arrow_type(column.kind) else { return Arc::new(array) };
-            Arc::new(array.with_timezone_opt(zone))
+            Arc::new(array.with_timezone(UTC))
         }
-    }
+    })
 }
 
 struct Cells<'a> {
@@ -165,34 +168,48 @@ impl Cells<'_> {
             }
             values.push(parsed.unwrap_or(nothing));
         }
-        let valid = (!null_at.is_empty()).then(|| {
-            let mut valid = vec![true; values.len()];
-            for record in null_at {
-                valid[record] = false;
-            }
-            NullBuffer::from(valid)
-        });
+        let valid = nulls(values.len(), null_at);
         (values, valid)
     }
 }
 
-fn strings(cells: &Cells<'_>, bad: &mut BadRows) -> ArrayRef {
-    let mut out = StringBuilder::with_capacity(cells.spans.len(), cells.spans.len() * 12);
-    let quote = [cells.nulls.quote];
+/// Gathers the text of all cells in one buffer, whose encoding is then checked as a whole.
+fn strings(cells: &Cells<'_>, valid_utf8: bool, bad: &mut BadRows) -> Result<ArrayRef> {
+    let mut values: Vec<u8> = Vec::with_capacity(cells.spans.len() * 12);
+    let mut lengths: Vec<usize> = Vec::with_capacity(cells.spans.len());
+    let mut null_at = Vec::new();
+    let doubled = [cells.nulls.quote; 2];
     for (record, span) in cells.spans.iter().enumerate() {
-        match cells.value(*span).map(std::str::from_utf8) {
-            Some(Ok(text)) if span.is_escaped() => {
-                let quote = std::str::from_utf8(&quote).unwrap_or("\"");
-                out.append_value(text.replace(&quote.repeat(2), quote));
-            }
-            Some(Ok(text)) => out.append_value(text),
+        let before = values.len();
+        match cells.value(*span) {
             // The row is among the bad ones already: it was looked at as a whole.
-            Some(Err(_)) => out.append_null(),
+            Some(text) if !valid_utf8 && std::str::from_utf8(text).is_err() => null_at.push(record),
+            Some(text) if span.is_escaped() => {
+                let mut rest = text;
+                while let Some(at) = memchr::memmem::find(rest, &doubled) {
+                    values.extend_from_slice(&rest[..=at]);
+                    rest = &rest[at + 2..];
+                }
+                values.extend_from_slice(rest);
+            }
+            Some(text) => values.extend_from_slice(text),
             None => {
                 cells.missing(record, bad);
-                out.append_null();
+                null_at.push(record);
             }
         }
+        lengths.push(values.len() - before);
     }
-    Arc::new(out.finish())
+    let offsets = OffsetBuffer::from_lengths(lengths);
+    Ok(Arc::new(StringArray::try_new(offsets, values.into(), nulls(cells.spans.len(), null_at))?))
+}
+
+fn nulls(rows: usize, null_at: Vec<usize>) -> Option<NullBuffer> {
+    (!null_at.is_empty()).then(|| {
+        let mut valid = vec![true; rows];
+        for record in null_at {
+            valid[record] = false;
+        }
+        NullBuffer::from(valid)
+    })
 }

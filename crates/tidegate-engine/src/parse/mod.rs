@@ -8,6 +8,7 @@ mod bytes;
 mod cells;
 mod columns;
 mod csv;
+mod guess;
 mod jsonl;
 mod parquet;
 mod reject;
@@ -15,7 +16,7 @@ mod sniff;
 mod spans;
 mod text;
 
-pub use sniff::{Guess, guess};
+pub use guess::{Guess, guess, guess_parquet};
 
 use crate::error::{EngineError, Result};
 use arrow::{array::RecordBatch, datatypes::SchemaRef};

@@ -116,6 +116,7 @@ impl ParquetRows {
                         reason,
                         message,
                         identity: self.identity(typed, row),
+                        key: reject::key(&self.spec, typed, row),
                     };
                     rejects.add(&self.spec, row)?;
                 }

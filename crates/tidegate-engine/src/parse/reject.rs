@@ -1,7 +1,11 @@
 //! Collecting rejected rows, up to a limit (INV-8).
 
 use super::Spec;
-use crate::error::{EngineError, Result};
+use crate::{
+    error::{EngineError, Result},
+    rows,
+};
+use arrow::array::{Array as _, RecordBatch};
 use std::fmt::Write as _;
 use tidegate_core::quarantine::{Reason, Rejected};
 
@@ -25,6 +29,7 @@ pub(super) struct Reject<'a> {
     pub(super) reason: Reason,
     pub(super) message: String,
     pub(super) identity: Option<String>,
+    pub(super) key: Option<String>,
 }
 
 impl Rejects {
@@ -49,9 +54,18 @@ impl Rejects {
             reason: row.reason,
             message: row.message,
             identity: if sensitive { digest(&identity) } else { identity },
+            key: row.key,
         });
         Ok(())
     }
+}
+
+/// The values that identify a row, as the table shows them; none if one of them is missing or bad.
+pub(super) fn key(spec: &Spec, typed: &RecordBatch, row: usize) -> Option<String> {
+    if spec.identity.is_empty() || spec.identity.iter().any(|column| typed.column(*column).is_null(row)) {
+        return None;
+    }
+    Some(spec.identity.iter().map(|column| rows::text(typed.column(*column), row)).collect::<Vec<_>>().join("\u{1f}"))
 }
 
 /// A row's identity as it is compared with those in quarantine.

@@ -58,6 +58,7 @@ struct Bad {
     reason: Reason,
     message: String,
     identity: Option<String>,
+    key: Option<String>,
 }
 
 impl ParseBlock for BlockParser {
@@ -83,7 +84,10 @@ impl BlockParser {
         let declared: Vec<_> = spec.source.columns.values().cloned().collect();
         // After transcoding, what was not valid stands as U+FFFD.
         let valid_utf8 = simdutf8::basic::from_utf8(bytes).is_ok();
-        let (batch, mut bad_rows) = columns::build(&spec.schema, &declared, &self.nulls, spans, bytes, valid_utf8);
+        let (batch, mut bad_rows) = match columns::build(&spec.schema, &declared, &self.nulls, spans, bytes, valid_utf8) {
+            Ok(built) => built,
+            Err(error) => return BlockRows { good: Err(error), bad: Vec::new(), read: 0, accepted: 0, lines: 0, healed: Vec::new() },
+        };
         if self.transcoded {
             self.undecoded(spans, bytes, &mut bad_rows);
         }
@@ -105,7 +109,7 @@ impl BlockParser {
         let good = checked.and_then(|()| without(&batch, &bad_rows));
         let accepted = good.as_ref().map_or(0, |batch| batch.num_rows() as u64);
         let healed = self.healed(spans, bytes, &bad_rows);
-        BlockRows { good, bad: self.bad(spans, bytes, bad_rows), read: spans.read(), accepted, lines: spans.line_count, healed }
+        BlockRows { good, bad: self.bad(spans, bytes, &batch, bad_rows), read: spans.read(), accepted, lines: spans.line_count, healed }
     }
 
     fn undecoded(&self, spans: &Spans, bytes: &[u8], bad: &mut Vec<columns::BadRow>) {
@@ -147,7 +151,7 @@ impl BlockParser {
         healed
     }
 
-    fn bad(&self, spans: &Spans, bytes: &[u8], bad_rows: Vec<columns::BadRow>) -> Vec<Bad> {
+    fn bad(&self, spans: &Spans, bytes: &[u8], batch: &RecordBatch, bad_rows: Vec<columns::BadRow>) -> Vec<Bad> {
         let column_name = |i: usize| self.spec.source.columns.get_index(i).map(|(name, _)| name.clone());
         let mut bad: Vec<Bad> = bad_rows
             .into_iter()
@@ -160,6 +164,7 @@ impl BlockParser {
                     reason: row.reason,
                     message: row.message,
                     identity: self.identity(spans, bytes, row.record),
+                    key: reject::key(&self.spec, batch, row.record),
                 }
             })
             .collect();
@@ -170,6 +175,7 @@ impl BlockParser {
             reason: row.reason,
             message: self.malformed(row),
             identity: None,
+            key: None,
         }));
         bad.sort_by_key(|row| row.line);
         bad
@@ -219,6 +225,7 @@ impl PartRows for TextRows {
                 reason: bad.reason,
                 message: bad.message,
                 identity: bad.identity,
+                key: bad.key,
             };
             rejects.add(&self.spec, row)?;
         }

@@ -22,9 +22,27 @@ pub struct Entry {
     pub message: Message,
 }
 
-/// Writes a message. The same run, notifier and turn give the same delivery, so a repetition changes nothing.
-pub async fn write(tx: &mut Tx, pipeline: &str, run: RunId, notifier: usize, kind: &str, message: &Message, now: Timestamp) -> Result<()> {
-    let delivery = format!("{pipeline}.{run}.{}.{notifier}", message.receipt.outcome);
+/// A message to be written.
+pub struct NewEntry<'a> {
+    /// The pipeline.
+    pub pipeline: &'a str,
+    /// The run it tells of, and which try of it.
+    pub run: (RunId, u32),
+    /// The notifier's place in the pipeline file.
+    pub notifier: usize,
+    /// The notifier's kind.
+    pub kind: &'a str,
+    /// The message.
+    pub message: &'a Message,
+    /// Now.
+    pub now: Timestamp,
+}
+
+/// Writes a message. The same try of a run, notifier and outcome give the same delivery, so a repetition changes nothing.
+pub async fn write(tx: &mut Tx, entry: &NewEntry<'_>) -> Result<()> {
+    let NewEntry { pipeline, run: (run, attempt), notifier, kind, message, now } = *entry;
+    let nth = if attempt > 1 { format!(".{attempt}") } else { String::new() };
+    let delivery = format!("{pipeline}.{run}.{}.{notifier}{nth}", message.receipt.outcome);
     sqlx::query("INSERT INTO outbox (delivery, pipeline, run, notifier, kind, message, status, created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'pending', ?7) ON CONFLICT (delivery) DO NOTHING")
         .bind(delivery)
         .bind(pipeline.to_owned())
@@ -62,16 +80,17 @@ impl Ledger {
             .collect()
     }
 
-    /// Messages of a pipeline that wait, and those that were given up.
-    pub async fn outbox_counts(&self, pipeline: &str) -> Result<(u64, u64)> {
-        let (waiting, given_up): (i64, i64) = sqlx::query_as(
-            "SELECT coalesce(sum(status = 'pending'), 0), coalesce(sum(status = 'given_up'), 0) FROM outbox WHERE pipeline = ?1",
+    /// Messages of a pipeline that did not arrive, by notifier: its kind, how many wait, how many were given up, and the
+    /// last error.
+    pub async fn outbox_troubles(&self, pipeline: &str) -> Result<Vec<(String, i64, i64, Option<String>)>> {
+        sqlx::query_as(
+            "SELECT kind, sum(status = 'pending'), sum(status = 'given_up'), max(last_error) FROM outbox \
+             WHERE pipeline = ?1 AND status IN ('pending', 'given_up') GROUP BY notifier, kind ORDER BY notifier",
         )
         .bind(pipeline.to_owned())
-        .fetch_one(&self.pool)
+        .fetch_all(&self.pool)
         .await
-        .map_err(sql)?;
-        Ok((u64::try_from(waiting).unwrap_or_default(), u64::try_from(given_up).unwrap_or_default()))
+        .map_err(sql)
     }
 }
 

@@ -202,11 +202,12 @@ impl Ledger {
     }
 }
 
-/// Makes a pipeline known.
+/// Makes a pipeline known, by a path that means the same from every folder.
 pub async fn know_pipeline(tx: &mut Tx, name: &str, path: &str) -> Result<()> {
+    let path = std::path::absolute(path).map_or_else(|_| path.to_owned(), |path| path.display().to_string());
     sqlx::query("INSERT INTO pipelines (name, path) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET path = excluded.path")
         .bind(name.to_owned())
-        .bind(path.to_owned())
+        .bind(path)
         .execute(&mut **tx)
         .await
         .map_err(sql)?;
@@ -259,6 +260,22 @@ pub async fn restart(tx: &mut Tx, id: RunId, definition: &str, approved: bool) -
         .execute(&mut **tx)
         .await
         .map_err(sql)?;
+    Ok(())
+}
+
+/// Gives the runs that failed for the state they found (a missing file, a foreign table) their tries back: it is mended.
+pub async fn reopen(tx: &mut Tx, pipeline: &str, runs: &[&Run]) -> Result<()> {
+    for run in runs {
+        sqlx::query("UPDATE runs SET set_aside = 0, tries = 0 WHERE id = ?1").bind(run.id.0).execute(&mut **tx).await.map_err(sql)?;
+        for snapshot in run.inputs.values() {
+            sqlx::query("UPDATE snapshots SET status = 'fetched' WHERE id = ?1 AND pipeline = ?2 AND status = 'set_aside'")
+                .bind(snapshot)
+                .bind(pipeline.to_owned())
+                .execute(&mut **tx)
+                .await
+                .map_err(sql)?;
+        }
+    }
     Ok(())
 }
 

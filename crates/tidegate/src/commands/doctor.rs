@@ -38,16 +38,22 @@ pub async fn doctor(context: &Context, args: DoctorArgs) -> Ending {
         }
         let settled = ledger.last_settled(&name).await?;
         for run in ledger.runs_in(&name, RunState::Done(Outcome::Failed), settled).await? {
-            let what = if run.set_aside { "failed and was set aside" } else { "failed and is tried again" };
+            let (what, hint) = match (run.inputs.is_empty(), run.set_aside) {
+                (true, _) => ("failed before it had anything to read", "`tidegate show` says why; the next run asks the sources again"),
+                (_, true) => {
+                    ("failed and was set aside", "`tidegate show` says why; `tidegate replay` repeats it once its cause is mended")
+                }
+                (_, false) => ("failed and is tried again", "`tidegate show` says why; the next run repeats it first"),
+            };
+            find(&name, format!("run {} {what}", run.id), hint);
+        }
+        for (kind, waiting, given_up, error) in ledger.outbox_troubles(&name).await? {
+            let why = error.map_or_else(String::new, |error| format!(": {error}"));
             find(
                 &name,
-                format!("run {} {what}", run.id),
-                "`tidegate show` says why; `tidegate replay` repeats it once its cause is mended",
+                format!("{waiting} {kind} notifications wait and {given_up} were given up{why}"),
+                "waiting ones are tried again with the next run",
             );
-        }
-        let (waiting, given_up) = ledger.outbox_counts(&name).await?;
-        if waiting + given_up > 0 {
-            find(&name, format!("{waiting} notifications wait, {given_up} were given up"), "`tidegate events` says why");
         }
         let published = ledger.to_apply(&name, RunId(0)).await?;
         for run in &published {
@@ -80,6 +86,13 @@ pub async fn doctor(context: &Context, args: DoctorArgs) -> Ending {
                 ),
                 Ok(None) => find(&name, format!("{} is not there", last.table), "the next run makes it, or `tidegate rebuild`"),
                 Err(error) => find(&name, format!("{} cannot be read: {error}", last.table), "`tidegate rebuild`"),
+            }
+            if args.deep {
+                for table in [last.table.clone(), format!("{}__history", last.table)] {
+                    if let Err(error) = context.tables().verify(&table).await {
+                        find(&name, format!("{table} is not whole: {}", tidegate_core::Failure::from(error)), "`tidegate rebuild`");
+                    }
+                }
             }
         }
         if args.deep {

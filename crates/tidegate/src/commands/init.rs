@@ -7,11 +7,11 @@ use crate::{
 };
 use async_trait::async_trait;
 use clap::Args;
-use std::{fmt::Write as _, path::PathBuf};
+use std::{fmt::Write as _, io::Write as _, path::PathBuf};
 use tidegate_connectors::sources::{file::FileSource, http::HttpSource};
 use tidegate_core::{
     Code, Failure,
-    pipeline::{self, ColumnType, Span},
+    pipeline::{self, ColumnType, Format, Span},
     seam::{Fetched, Landing, Source, Validators},
 };
 use tidegate_engine::Guess;
@@ -35,11 +35,12 @@ pub struct InitArgs {
 /// How much of the file is looked at.
 const HEAD: usize = 1 << 20;
 
-/// Keeps the first bytes and lets the others go.
+/// Keeps the first bytes and lets the others go; of a Parquet file, which says what it is at its end, it keeps all.
 #[derive(Default)]
 struct HeadLanding {
     head: Vec<u8>,
     more: bool,
+    whole: Option<tempfile::NamedTempFile>,
 }
 
 #[async_trait]
@@ -49,6 +50,13 @@ impl Landing for HeadLanding {
     }
 
     async fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        let failed = |error: std::io::Error| Failure::new(Code::TG403, "the temporary folder did not take the file").because(&error);
+        if self.head.is_empty() && bytes.starts_with(b"PAR1") {
+            self.whole = Some(tempfile::NamedTempFile::new().map_err(failed)?);
+        }
+        if let Some(whole) = &mut self.whole {
+            whole.write_all(bytes).map_err(failed)?;
+        }
         let room = HEAD - self.head.len();
         self.more |= bytes.len() > room;
         self.head.extend_from_slice(&bytes[..bytes.len().min(room)]);
@@ -79,9 +87,13 @@ pub async fn init(context: &Context, args: InitArgs) -> Ending {
     if let Fetched::Missing { said } = source.fetch(&Validators::default(), &mut landing).await? {
         return Err(Failure::new(Code::TG106, said).into());
     }
-    let Some(guess) = tidegate_engine::guess(&landing.head, !landing.more) else {
-        return Err(Failure::new(Code::TG203, format!("{} does not look like a CSV file", args.place))
-            .hint("`init` reads CSV; for other formats copy a pipeline from the guide")
+    let guess = match &landing.whole {
+        Some(file) => Some(tidegate_engine::guess_parquet(file.path()).map_err(Failure::from)?),
+        None => tidegate_engine::guess(&landing.head, !landing.more),
+    };
+    let Some(guess) = guess else {
+        return Err(Failure::new(Code::TG203, format!("{} is neither CSV nor JSON lines nor Parquet", args.place))
+            .hint("if it is one of them with something special, copy a pipeline from the guide")
             .into());
     };
     let folder = args.folder.unwrap_or_else(|| PathBuf::from("pipelines").join(&name));
@@ -133,12 +145,20 @@ fn column_name(published: &str) -> String {
     if plain.starts_with(|c: char| c.is_ascii_lowercase()) { plain } else { format!("c_{plain}") }
 }
 
+fn format_name(format: Format) -> &'static str {
+    match format {
+        Format::Csv => "csv",
+        Format::Jsonl => "jsonl",
+        Format::Parquet => "parquet",
+    }
+}
+
 fn write(name: &str, place: &str, web: bool, guess: &Guess) -> String {
     let quote = |text: &str| serde_json::to_string(text).unwrap_or_default();
     let mut out = format!("version: 1\nname: {name}\n\nsources:\n  {name}:\n");
     let _ =
         if web { writeln!(out, "    http: {{ url: {} }}", quote(place)) } else { writeln!(out, "    file: {{ path: {} }}", quote(place)) };
-    out.push_str("    format: csv\n");
+    let _ = writeln!(out, "    format: {}", format_name(guess.format));
     if guess.delimiter != ',' {
         let _ = writeln!(out, "    csv: {{ delimiter: {} }}", quote(&guess.delimiter.to_string()));
     }

@@ -2,7 +2,7 @@
 
 use crate::{
     cli::Output,
-    context::{Context, Ending},
+    context::{Context, Ending, Trouble},
     output::csv_cell,
 };
 use clap::Args;
@@ -71,7 +71,11 @@ pub async fn query(context: &Context, args: QueryArgs) -> Ending {
         }
     };
     let key = |table: &str| keys.get(table).cloned().unwrap_or_default();
-    context.tables().query(&args.sql, as_of, &key, &mut take).await.map_err(Failure::from)?;
+    context.tables().query(&args.sql, as_of, &key, &mut take).await.map_err(|error| match Failure::from(error) {
+        // SQL that cannot be understood is wrong use; SQL that fails on the data is not.
+        failure if failure.code == Code::TG301 => Trouble::Wrong(vec![failure]),
+        failure => Trouble::Failed(failure),
+    })?;
     if let Some(answer) = collected {
         let heading: Vec<&str> = answer.columns.iter().map(String::as_str).collect();
         let rows: Vec<Vec<String>> = answer.rows.iter().take(limit).map(|row| row.iter().map(text).collect()).collect();

@@ -22,7 +22,8 @@ pub async fn status(context: &Context, _: StatusArgs) -> Ending {
         let settled = ledger.last_settled(&name).await?;
         let receipt = if settled.0 > 0 { ledger.run(settled).await?.receipt } else { None };
         let open = ledger.quarantine_open(&name).await?;
-        let (waiting, given_up) = ledger.outbox_counts(&name).await?;
+        let troubles = ledger.outbox_troubles(&name).await?;
+        let (waiting, given_up) = troubles.iter().fold((0, 0), |sum, (_, waiting, given_up, _)| (sum.0 + waiting, sum.1 + given_up));
         let incident = ledger.incident(&name).await?.map(|(trouble, _)| trouble);
         if context.terminal.format() == Output::Json {
             context.terminal.json(&json!({

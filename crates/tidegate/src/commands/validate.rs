@@ -33,6 +33,7 @@ pub async fn validate(context: &Context, args: ValidateArgs) -> Ending {
                 continue;
             }
         };
+        let before = failures.len();
         let templates = tidegate_connectors::render::Templates::new();
         for (i, notifier) in pipeline.file.notify.iter().enumerate() {
             let place = i.to_string();
@@ -49,6 +50,7 @@ pub async fn validate(context: &Context, args: ValidateArgs) -> Ending {
         }
         match tidegate_engine::validate(&pipeline, scratch.path()).await {
             Err(found) => failures.extend(found),
+            Ok(_) if failures.len() > before => {}
             Ok(columns) if context.terminal.format() == Output::Json => {
                 let columns: serde_json::Map<String, serde_json::Value> =
                     columns.into_iter().map(|(name, kind)| (name, kind.into())).collect();
