@@ -10,9 +10,11 @@
 
 mod environment;
 mod real_data;
+mod receivers;
 
 mod accidents;
 mod commands;
+mod conformance;
 mod external_readers;
 mod faults;
 mod house_rules;

@@ -71,7 +71,7 @@ impl Tables {
         &self,
         text: &str,
         as_of: Option<RunId>,
-        key: &dyn Fn(&str) -> Vec<String>,
+        key: &(dyn Fn(&str) -> Vec<String> + Sync),
         out: &mut (dyn FnMut(Answer) -> bool + Send),
     ) -> Result<()> {
         let context = sql::context(MEMORY, &self.scratch, self.threads)?;

@@ -1,11 +1,12 @@
 //! What was expected against what was found, as sentences.
 
-use super::{spec::Expect, world::Sent};
+use super::spec::Expect;
 use crate::context::{Context, Trouble};
 use serde_json::{Map, Value};
 use tidegate_core::{Failure, quarantine::Status};
 use tidegate_engine::Answer;
 use tidegate_runtime::{Conductor, Ended};
+use tidegate_testkit::fakes::Sent;
 
 /// What a run left behind.
 pub(super) struct Found<'a> {
@@ -33,12 +34,12 @@ pub(super) async fn compare(expect: &Expect, found: &Found<'_>) -> Result<Vec<St
     }
     if let Some(expected) = &expect.messages {
         if expected.len() != found.messages.len() {
-            let subjects: Vec<String> = found.messages.iter().map(|(kind, message)| format!("{kind}: {}", message.subject)).collect();
+            let subjects: Vec<String> = found.messages.iter().map(|sent| format!("{}: {}", sent.kind, sent.rendered.subject)).collect();
             out.push(format!("expected {} messages, got {}: {}", expected.len(), found.messages.len(), subjects.join(" | ")));
         }
-        for (expected, (kind, message)) in expected.iter().zip(found.messages) {
+        for (expected, Sent { kind, rendered, .. }) in expected.iter().zip(found.messages) {
             for (what, wanted, got) in
-                [("to", &expected.to, kind), ("subject", &expected.subject, &message.subject), ("text", &expected.text, &message.text)]
+                [("to", &expected.to, kind), ("subject", &expected.subject, &rendered.subject), ("text", &expected.text, &rendered.text)]
             {
                 if let Some(wanted) = wanted
                     && !got.contains(wanted.as_str())

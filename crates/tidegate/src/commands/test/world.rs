@@ -1,6 +1,5 @@
 //! An outside world of memory: what sources publish is given, and nobody is really told.
 
-use async_trait::async_trait;
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
@@ -8,24 +7,21 @@ use std::{
 use tidegate_connectors::render::Templates;
 use tidegate_core::{
     Failure,
-    message::{Message, Rendered},
     pipeline::Pipeline,
-    seam::{Fetched, Landing, Notifier, Outside, Renderer, Source, Validators},
+    seam::{Notifier, Outside, Renderer, Source},
 };
-
-/// A message as it would have gone out: the notifier's kind and the text.
-pub(super) type Sent = (String, Rendered);
+use tidegate_testkit::fakes::{self, Mailbox, MemorySource, Recorder, Sent};
 
 /// The world of one test.
 pub(super) struct TestWorld {
-    published: Arc<Mutex<BTreeMap<String, Vec<u8>>>>,
-    sent: Arc<Mutex<Vec<Sent>>>,
+    published: Mutex<BTreeMap<String, Vec<u8>>>,
+    sent: Mailbox,
     templates: Templates,
 }
 
 impl TestWorld {
     pub(super) fn new() -> Self {
-        Self { published: Arc::default(), sent: Arc::default(), templates: Templates::new() }
+        Self { published: Mutex::default(), sent: Mailbox::default(), templates: Templates::new() }
     }
 
     pub(super) fn publish(&self, source: &str, bytes: Vec<u8>) {
@@ -33,34 +29,7 @@ impl TestWorld {
     }
 
     pub(super) fn take_messages(&self) -> Vec<Sent> {
-        std::mem::take(&mut self.sent.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-struct MemorySource {
-    bytes: Option<Vec<u8>>,
-}
-
-#[async_trait]
-impl Source for MemorySource {
-    async fn fetch(&self, _: &Validators, landing: &mut dyn Landing) -> Result<Fetched, Failure> {
-        let Some(bytes) = &self.bytes else { return Ok(Fetched::Missing { said: "nothing is published in this test yet".to_owned() }) };
-        landing.begin("test", Some(bytes.len() as u64)).await?;
-        landing.write(bytes).await?;
-        Ok(Fetched::Landed { validators: Validators::default(), published_at: None })
-    }
-}
-
-struct Recorder {
-    kind: &'static str,
-    sent: Arc<Mutex<Vec<Sent>>>,
-}
-
-#[async_trait]
-impl Notifier for Recorder {
-    async fn send(&self, _: &str, _: &Message, rendered: &Rendered) -> Result<(), Failure> {
-        self.sent.lock().unwrap_or_else(PoisonError::into_inner).push((self.kind.to_owned(), rendered.clone()));
-        Ok(())
+        fakes::take(&self.sent)
     }
 }
 
@@ -72,7 +41,7 @@ impl Outside for TestWorld {
 
     fn notifier(&self, pipeline: &Pipeline, index: usize) -> Result<Box<dyn Notifier>, Failure> {
         let kind = pipeline.file.notify.get(index).map_or("nobody", tidegate_core::pipeline::Notify::kind);
-        Ok(Box::new(Recorder { kind, sent: Arc::clone(&self.sent) }))
+        Ok(Box::new(Recorder { kind, mailbox: Arc::clone(&self.sent) }))
     }
 
     fn renderer(&self) -> &dyn Renderer {
