@@ -66,10 +66,13 @@ impl DestinationCase for Delta {
     }
 }
 
+/// Position and rows of a table in memory.
+type Held = Arc<Mutex<(Option<RunId>, BTreeMap<String, String>)>>;
+
 /// The plainest destination there is: a map, changed only once all is known to be well.
 struct Map {
     tables: Arc<Tables>,
-    state: Arc<Mutex<(Option<RunId>, BTreeMap<String, String>)>>,
+    state: Held,
 }
 
 #[async_trait]
@@ -102,7 +105,7 @@ impl Destination for Map {
     }
 }
 
-struct Memory(Arc<Tables>, Arc<Mutex<(Option<RunId>, BTreeMap<String, String>)>>);
+struct Memory(Arc<Tables>, Held);
 
 #[async_trait]
 impl DestinationCase for Memory {

@@ -7,7 +7,12 @@ pub mod notifiers;
 pub mod render;
 pub mod sources;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 use tidegate_core::{
     Code, Failure,
     pipeline::Pipeline,
@@ -21,12 +26,24 @@ pub struct World {
     /// Where console notifications go.
     pub console: Arc<dyn Fn(&str) + Send + Sync>,
     renderer: render::Templates,
+    /// One client for each time-out, so that connections are used again.
+    clients: Mutex<BTreeMap<Duration, reqwest::Client>>,
 }
 
 impl World {
     /// With an optional mirror and a console.
     pub fn new(mirror: Option<PathBuf>, console: Arc<dyn Fn(&str) + Send + Sync>) -> Self {
-        Self { mirror, console, renderer: render::Templates::new() }
+        Self { mirror, console, renderer: render::Templates::new(), clients: Mutex::default() }
+    }
+
+    fn client(&self, timeout: Duration) -> Result<reqwest::Client, Failure> {
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = clients.get(&timeout) {
+            return Ok(client.clone());
+        }
+        let client = sources::http::client(timeout)?;
+        clients.insert(timeout, client.clone());
+        Ok(client)
     }
 }
 
@@ -40,7 +57,9 @@ impl Outside for World {
         let spec = pipeline.file.sources.get(name).ok_or_else(|| Failure::new(Code::TG901, format!("no source `{name}`")))?;
         Ok(match (&spec.http, &spec.file, &self.mirror) {
             (Some(http), _, Some(mirror)) => Box::new(sources::file::FileSource::mirrored(name, mirror, &http.url)?),
-            (Some(http), _, None) => Box::new(sources::http::HttpSource::new(name, http, pipeline.file.retry.fetch_tries)?),
+            (Some(http), _, None) => {
+                Box::new(sources::http::HttpSource::with_client(name, http, pipeline.file.retry.fetch_tries, self.client(http.timeout.0)?)?)
+            }
             (None, Some(file), _) => Box::new(sources::file::FileSource::new(name, &folder(pipeline), &file.path)),
             (None, None, _) => return Err(Failure::new(Code::TG102, format!("source `{name}` does not say where it comes from"))),
         })

@@ -25,14 +25,29 @@ pub struct Event {
     /// Place in the order of all events of the ledger (CloudEvents `sequence` extension).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sequence: Option<i64>,
+    /// The trace this is part of, as W3C Trace Context has it (CloudEvents `distributed tracing` extension): all events of a
+    /// run have the same trace id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
+    /// Id of the event that led to this one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub causationid: Option<String>,
     /// What happened.
     pub data: Value,
+}
+
+impl Event {
+    /// The pipeline it is about.
+    pub fn pipeline(&self) -> &str {
+        self.source.strip_prefix("/pipelines/").unwrap_or(&self.source)
+    }
 }
 
 /// The types of events.
 #[allow(missing_docs, reason = "the names say it")]
 pub mod kind {
     pub const RUN_STARTED: &str = "tidegate.run.started";
+    pub const RUN_QUEUED: &str = "tidegate.run.queued";
     pub const RUN_REPEATED: &str = "tidegate.run.repeated";
     pub const STAGE_FINISHED: &str = "tidegate.stage.finished";
     pub const RUN_PUBLISHED: &str = "tidegate.run.published";
@@ -52,6 +67,11 @@ pub mod kind {
     pub const TABLE_APPLIED: &str = "tidegate.table.applied";
     pub const NOTIFICATION_SENT: &str = "tidegate.notification.sent";
     pub const NOTIFICATION_GIVEN_UP: &str = "tidegate.notification.given_up";
+    pub const PIPELINE_PAUSED: &str = "tidegate.pipeline.paused";
+    pub const PIPELINE_RESUMED: &str = "tidegate.pipeline.resumed";
+    pub const PIPELINE_RELOADED: &str = "tidegate.pipeline.reloaded";
+    pub const SOURCE_SILENT: &str = "tidegate.source.silent";
+    pub const SOURCE_HEARD: &str = "tidegate.source.heard";
 }
 
 /// An event before the ledger gives it its place.
@@ -59,8 +79,8 @@ pub mod kind {
 pub struct Draft {
     /// See [`kind`].
     pub kind: &'static str,
-    /// The run it is about.
-    pub run: RunId,
+    /// The run it is about, if it is about one.
+    pub run: Option<RunId>,
     /// What happened.
     pub data: Value,
 }

@@ -16,7 +16,9 @@ pub mod quarantine;
 pub mod receipt;
 pub mod retry;
 pub mod run;
+pub mod schedule;
 pub mod seam;
+pub mod trigger;
 
 pub use error::{Class, Code, Failure, Location};
 pub use receipt::{Counts, Receipt, SourceReceipt};

@@ -73,12 +73,30 @@ pub trait Landing: Send {
     async fn restart(&mut self) -> Result<(), Failure>;
 }
 
+/// What a glance at a source shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Glance {
+    /// What is known is still the newest.
+    Same,
+    /// There is nothing at that place.
+    Missing {
+        /// What the publisher said, for people.
+        said: String,
+    },
+    /// There may be something new, with these validators.
+    New(Validators),
+}
+
 /// A place that publishes. Called by one task at a time per source; a fetch may be repeated at any point, and must hand
 /// over the same publication whole or fail.
 #[async_trait]
 pub trait Source: Send + Sync {
     /// Fetches what is published now, unless `known` says that we have it.
     async fn fetch(&self, known: &Validators, landing: &mut dyn Landing) -> Result<Fetched, Failure>;
+
+    /// Looks whether there is something new, as cheaply as can be, without taking it. May say `New` for something that
+    /// turns out to be the same; never `Same` for something new.
+    async fn glance(&self, known: &Validators) -> Result<Glance, Failure>;
 }
 
 // --- the data plane ----------------------------------------------------------------------------------------------

@@ -30,6 +30,7 @@ pub(crate) struct ParquetFile {
 pub(crate) struct Written {
     pub(crate) rows: u64,
     pub(crate) bytes: u64,
+    /// Of files that begin with notes: these are proof, the others can be made again.
     pub(crate) sha256: String,
     pub(crate) metadata: ParquetMetaData,
 }
@@ -37,14 +38,16 @@ pub(crate) struct Written {
 /// Counts and hashes what goes through it.
 struct Hashing {
     file: File,
-    hash: Sha256,
+    hash: Option<Sha256>,
     bytes: u64,
 }
 
 impl Write for Hashing {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.file.write(bytes)?;
-        self.hash.update(&bytes[..written]);
+        if let Some(hash) = &mut self.hash {
+            hash.update(&bytes[..written]);
+        }
         self.bytes += written as u64;
         Ok(written)
     }
@@ -65,6 +68,7 @@ impl ParquetFile {
         // Delta's vacuum leaves names that begin with `_` alone, and readers never look at them.
         let temporary = path.with_file_name(format!("_{name}.part"));
         let file = File::create(&temporary).map_err(failed)?;
+        let hash = (!notes.is_empty()).then(Sha256::new);
         let notes = notes.iter().map(|(key, value)| KeyValue::new((*key).to_owned(), value.clone())).collect();
         let properties = WriterProperties::builder()
             .set_compression(Compression::SNAPPY)
@@ -73,7 +77,8 @@ impl ParquetFile {
             .set_created_by("tidegate".to_owned())
             .build();
         let options = ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
-        let writer = ArrowWriter::try_new_with_options(Hashing { file, hash: Sha256::new(), bytes: 0 }, schema, options)?;
+        let hashing = Hashing { file, hash, bytes: 0 };
+        let writer = ArrowWriter::try_new_with_options(hashing, schema, options)?;
         Ok(Self { path: path.to_owned(), temporary, writer, rows: 0 })
     }
 
@@ -101,10 +106,10 @@ impl ParquetFile {
         };
         let hashing = self.writer.inner_mut();
         hashing.file.sync_all().map_err(failed)?;
-        let (bytes, digest) = (hashing.bytes, std::mem::take(&mut hashing.hash).finalize());
+        let (bytes, digest) = (hashing.bytes, hashing.hash.take().map(Sha256::finalize));
         std::fs::rename(&self.temporary, &self.path).map_err(failed)?;
         sync_folder(self.path.parent()).map_err(failed)?;
-        let sha256 = digest.iter().fold(String::with_capacity(64), |mut out, byte| {
+        let sha256 = digest.iter().flatten().fold(String::with_capacity(64), |mut out, byte| {
             let _ = write!(out, "{byte:02x}");
             out
         });

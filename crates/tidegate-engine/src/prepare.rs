@@ -7,6 +7,7 @@ use crate::{
     error::{EngineError, Result},
     order::{self, Order, OrderProbe},
     parse::SourceRows,
+    restatement::NewestDay,
     schema, sql,
     staged::{self, Batches, Staged, Stager},
     table_checks,
@@ -37,8 +38,25 @@ struct Preparation<'a> {
     handle: Handle,
     threads: usize,
     context: SessionContext,
-    /// Bytes a staged set of rows may take in memory.
-    budget: usize,
+}
+
+/// Where rows are gathered on their way into the diff, and what is seen of them meanwhile.
+struct Intake {
+    stager: Stager,
+    probe: OrderProbe,
+    newest_day: NewestDay,
+}
+
+impl Intake {
+    fn push(&mut self, batch: RecordBatch) -> Result<()> {
+        self.probe.observe(&batch)?;
+        self.newest_day.observe(&batch);
+        self.stager.push(batch)
+    }
+
+    fn finish(self, sources: BTreeMap<String, Parsed>, rejected: Vec<Rejected>) -> Result<Produced> {
+        Ok(Produced { staged: self.stager.finish()?, probe: self.probe, newest_day: self.newest_day, sources, rejected })
+    }
 }
 
 /// Runs on a blocking thread; `handle` drives the query engine.
@@ -46,8 +64,7 @@ pub(crate) fn prepare(work: &Work, handle: Handle, threads: usize) -> Result<Pre
     let pipeline = &work.pipeline;
     let memory = pipeline.file.limits.memory.0;
     let context = sql::context(memory / 2, &work.scratch, threads)?;
-    let budget = usize::try_from(memory / 8).unwrap_or(usize::MAX);
-    let preparation = Preparation { work, pipeline, handle, threads, context, budget };
+    let preparation = Preparation { work, pipeline, handle, threads, context };
     preparation.run()
 }
 
@@ -55,6 +72,7 @@ pub(crate) fn prepare(work: &Work, handle: Handle, threads: usize) -> Result<Pre
 struct Produced {
     staged: Staged,
     probe: OrderProbe,
+    newest_day: NewestDay,
     sources: BTreeMap<String, Parsed>,
     rejected: Vec<Rejected>,
 }
@@ -89,9 +107,7 @@ impl Preparation<'_> {
         let stamp = Stamp { run: self.work.run, published_at: self.work.published_at, committed_at: self.work.committed_at };
         let mut writer =
             ChangesetWriter::new(&self.work.changeset, Arc::clone(&table_schema), key.clone(), order.clone(), stamp, masked.clone());
-        for batch in produced.staged.read()? {
-            writer.restated.observe_produced(&batch?);
-        }
+        writer.restated.newest_day = produced.newest_day.day();
         let most = self.pipeline.file.limits.max_quarantine;
         let found = Arc::new(Mutex::new(Deduped::default()));
         // Rows that were seen to have a key each need no second look, unless some of them are waited for in quarantine.
@@ -177,11 +193,20 @@ impl Preparation<'_> {
         rejected.iter().filter(stands_for).filter_map(|row| row.key.clone()).collect()
     }
 
-    fn probe(&self, current: &CurrentTable, schema: &SchemaRef) -> Result<OrderProbe> {
-        Ok(match current.order() {
+    /// Gathers produced rows in a share of the memory limit.
+    fn intake(&self, current: &CurrentTable, schema: &SchemaRef, share: usize) -> Result<Intake> {
+        let key = self.key(schema)?;
+        let probe = match current.order() {
             Some(names) => OrderProbe::one(Order::by_names(schema, names)?),
-            None => OrderProbe::any(&self.key(schema)?),
-        })
+            None => OrderProbe::any(&key),
+        };
+        let stager = Stager::new(Arc::clone(schema), self.work.scratch.join("produced.arrow"), self.budget() / share);
+        Ok(Intake { stager, probe, newest_day: NewestDay::new(schema, &key) })
+    }
+
+    /// Bytes that all limits together come to.
+    fn budget(&self) -> usize {
+        usize::try_from(self.pipeline.file.limits.memory.0).unwrap_or(usize::MAX)
     }
 
     /// One source, no SQL: its rows are the table's rows.
@@ -189,25 +214,24 @@ impl Preparation<'_> {
         let input = self.work.sources.first().ok_or_else(|| EngineError::Bug("a run without sources".to_owned()))?;
         let mut rows = SourceRows::open(self.pipeline, input, self.threads)?;
         let schema = schema::table_schema(&rows.schema(), &self.pipeline.file.table.key)?;
-        let mut probe = self.probe(current, &schema)?;
-        let mut stager = Stager::new(Arc::clone(&schema), self.work.scratch.join("produced.arrow"), self.budget);
+        // Nothing is sorted or joined here, so the query engine leaves its half of the memory.
+        let mut intake = self.intake(current, &schema, 2)?;
         let mut done = 0;
         for batch in rows.by_ref() {
             let batch = batch?;
-            probe.observe(&batch)?;
             done += batch.num_rows() as u64;
             self.work.progress.advance(Stage::Parse, &input.name, done, None);
-            stager.push(batch)?;
+            intake.push(batch)?;
         }
         let (parsed, rejected) = rows.finish();
         fault::point("prepare.parsed");
-        Ok(Produced { staged: stager.finish()?, probe, sources: BTreeMap::from([(input.name.clone(), parsed)]), rejected })
+        intake.finish(BTreeMap::from([(input.name.clone(), parsed)]), rejected)
     }
 
     fn parse_and_transform(&self, current: &CurrentTable) -> Result<Produced> {
         let mut sources = BTreeMap::new();
         let mut rejected = Vec::new();
-        let share = self.budget / self.work.sources.len().max(1);
+        let share = self.budget() / 8 / self.work.sources.len().max(1);
         for input in &self.work.sources {
             let mut rows = SourceRows::open(self.pipeline, input, self.threads)?;
             let mut stager = Stager::new(rows.schema(), self.work.scratch.join(format!("source-{}.arrow", input.name)), share);
@@ -228,19 +252,17 @@ impl Preparation<'_> {
         let frame = self.handle.block_on(sql::query(&self.context, &text))?;
         let produced = frame.schema().as_arrow().clone();
         let schema = schema::table_schema(&produced, &self.pipeline.file.table.key)?;
-        let mut probe = self.probe(current, &schema)?;
-        let mut stager = Stager::new(Arc::clone(&schema), self.work.scratch.join("produced.arrow"), self.budget);
+        let mut intake = self.intake(current, &schema, 8)?;
         let mut done = 0;
         let for_errors = text.clone();
         let stream = self.handle.block_on(frame.execute_stream()).map_err(|error| sql::run_error(error, &text))?;
         for batch in order::blocking(stream, Arc::new(produced), self.handle.clone(), move |error| sql::run_error(error, &for_errors)) {
             let batch = conform(&batch?, &schema)?;
-            probe.observe(&batch)?;
             done += batch.num_rows() as u64;
             self.work.progress.advance(Stage::Transform, &self.pipeline.file.table.name, done, None);
-            stager.push(batch)?;
+            intake.push(batch)?;
         }
-        Ok(Produced { staged: stager.finish()?, probe, sources, rejected })
+        intake.finish(sources, rejected)
     }
 }
 

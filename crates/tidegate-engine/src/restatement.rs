@@ -9,6 +9,34 @@ use arrow::{
 use std::cmp::Ordering;
 use tidegate_core::changes::{ColumnShift, Restatement};
 
+/// The newest day among the produced rows, by the first date column of the key.
+pub(crate) struct NewestDay {
+    by: Option<usize>,
+    day: Option<i32>,
+}
+
+impl NewestDay {
+    pub(crate) fn new(table: &Schema, key: &Order) -> Self {
+        Self { by: date_column(table, key), day: None }
+    }
+
+    pub(crate) fn observe(&mut self, batch: &RecordBatch) {
+        if let Some(by) = self.by
+            && let Some(day) = arrow::compute::max(batch.column(by).as_primitive::<Date32Type>())
+        {
+            self.day = self.day.max(Some(day));
+        }
+    }
+
+    pub(crate) fn day(&self) -> Option<i32> {
+        self.day
+    }
+}
+
+fn date_column(table: &Schema, key: &Order) -> Option<usize> {
+    key.columns.iter().copied().find(|i| *table.field(*i).data_type() == DataType::Date32)
+}
+
 /// Collects while a changeset is written.
 pub(crate) struct Restated {
     /// The first date column of the key, or its first column.
@@ -25,7 +53,7 @@ pub(crate) struct Restated {
 
 impl Restated {
     pub(crate) fn new(table: &Schema, key: &Order) -> Self {
-        let date = key.columns.iter().copied().find(|i| *table.field(*i).data_type() == DataType::Date32);
+        let date = date_column(table, key);
         let columns = table.fields().iter().enumerate().filter(|(i, _)| !key.columns.contains(i));
         let shift = |(_, field): (usize, &std::sync::Arc<arrow::datatypes::Field>)| ColumnShift {
             column: field.name().clone(),
@@ -42,15 +70,6 @@ impl Restated {
             newest: None,
             newest_day: None,
             columns: columns.map(shift).collect(),
-        }
-    }
-
-    /// Looks at the produced rows for the newest day.
-    pub(crate) fn observe_produced(&mut self, batch: &RecordBatch) {
-        if let (Some(by), true) = (self.by, self.is_date)
-            && let Some(day) = arrow::compute::max(batch.column(by).as_primitive::<Date32Type>())
-        {
-            self.newest_day = self.newest_day.max(Some(day));
         }
     }
 

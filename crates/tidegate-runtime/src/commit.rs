@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use serde_json::json;
 use std::{collections::BTreeMap, sync::Arc};
 use tidegate_core::{
-    Counts, Failure, Outcome, Receipt, RunId, RunState, SourceReceipt,
+    Counts, Failure, Outcome, Receipt, RunId, RunState, SourceReceipt, Stage,
     event::{Draft, kind},
     fault,
     incident::{self, Turn},
@@ -65,6 +65,7 @@ impl Conductor {
         if let (Some(earlier), true) = (releases, settled) {
             report.note = Some(format!("released the held run {earlier}"));
         }
+        stages(&mut tx, pipeline, run.id, &judged, now).await?;
         let changeset = judged.prepared.changeset.as_ref();
         runs::finish(&mut tx, run.id, &receipt, changeset, &report, false).await?;
         self.events_of(&mut tx, pipeline, run.id, &receipt, &report, now).await?;
@@ -146,6 +147,20 @@ impl Conductor {
         fault::point("commit.failure_before");
         tx.commit().await.map_err(sql)?;
         fault::point("commit.failure_after");
+        Ok(Ended { receipt, report, after: Vec::new() })
+    }
+
+    /// Ends a run that somebody wanted to end before its commit. Its publications are put aside, or the next run would do the same.
+    pub(crate) async fn commit_cancel(&self, pipeline: &Arc<Pipeline>, run: &Run, started: Timestamp) -> Result<Ended> {
+        let now = self.now();
+        let mut receipt = self.receipt_of_nothing(pipeline, Outcome::Cancelled, started).await?;
+        receipt.run = Some(run.id);
+        let report = Report { note: Some("cancelled by a person".to_owned()), ..Report::default() };
+        let mut tx = self.ledger.begin().await?;
+        runs::finish(&mut tx, run.id, &receipt, None, &report, false).await?;
+        self.put_inputs_aside(&mut tx, pipeline, run, "discarded").await?;
+        append(&mut tx, pipeline, kind::RUN_CANCELLED, run.id, json!({ "why": "cancelled by a person" }), now).await?;
+        tx.commit().await.map_err(sql)?;
         Ok(Ended { receipt, report, after: Vec::new() })
     }
 
@@ -257,7 +272,31 @@ pub(crate) async fn append(
     data: serde_json::Value,
     now: Timestamp,
 ) -> Result<()> {
-    events::append(tx, pipeline.name(), &Draft { kind, run, data }, now).await
+    events::append(tx, pipeline.name(), &Draft { kind, run: Some(run), data }, now).await
+}
+
+/// What each stage found. They are told with the commit: before it nothing has happened, and a repetition would say it again.
+async fn stages(tx: &mut Tx, pipeline: &Arc<Pipeline>, run: RunId, judged: &Judged, now: Timestamp) -> Result<()> {
+    let prepared = &judged.prepared;
+    let fetched: BTreeMap<_, _> =
+        judged.sources.iter().map(|(name, source)| (name, json!({ "changed": source.changed, "sha256": source.sha256 }))).collect();
+    let parsed: BTreeMap<_, _> = judged
+        .sources
+        .iter()
+        .map(|(name, source)| (name, json!({ "read": source.read, "accepted": source.accepted, "rejected": source.rejected })))
+        .collect();
+    let found = [
+        (Stage::Extract, json!({ "sources": fetched })),
+        (Stage::Parse, json!({ "sources": parsed })),
+        (Stage::Transform, json!({ "produced": prepared.produced })),
+        (Stage::Diff, json!({ "counts": prepared.counts, "rows_before": prepared.rows_before, "rows_after": prepared.rows_after })),
+        (Stage::Check, json!({ "violations": prepared.violations.len() })),
+        (Stage::Guard, json!({ "reasons": judged.held.as_ref().map(|held| &held.reasons) })),
+    ];
+    for (stage, found) in found {
+        append(tx, pipeline, kind::STAGE_FINISHED, run, json!({ "stage": stage, "found": found }), now).await?;
+    }
+    Ok(())
 }
 
 fn healed(pipeline: &Pipeline, judged: &Judged) -> BTreeMap<String, std::collections::BTreeSet<String>> {

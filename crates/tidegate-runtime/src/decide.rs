@@ -5,13 +5,19 @@ use crate::{
     commit::append,
     error::{Result, sql},
     ledger::{
-        quarantine,
+        events, quarantine,
         runs::{self, NewRun, Run},
     },
 };
 use serde_json::json;
 use std::sync::Arc;
-use tidegate_core::{Code, Failure, Outcome, RunId, RunState, event::kind, pipeline::Pipeline, quarantine::Status};
+use tidegate_core::{
+    Code, Failure, Outcome, RunId, RunState,
+    event::{Draft, kind},
+    pipeline::Pipeline,
+    quarantine::Status,
+    trigger::Trigger,
+};
 
 impl Conductor {
     async fn held(&self, pipeline: &Arc<Pipeline>, id: RunId) -> Result<Run> {
@@ -73,6 +79,7 @@ impl Conductor {
             table: pipeline.table(),
             key: &pipeline.file.table.key,
             published_at: old.published_at,
+            triggers: &[Trigger::Manual],
             now,
         };
         let run = runs::create(&mut tx, &new).await?;
@@ -90,6 +97,9 @@ impl Conductor {
         let mut closed = 0;
         for row in rows.iter().filter(|row| row.status == Status::Open) {
             quarantine::close(&mut tx, row.id, Status::Discarded, None, "discarded by a person").await?;
+            let data = json!({ "id": row.id, "source": row.row.source, "first_run": row.first_run });
+            events::append(&mut tx, &row.pipeline, &Draft { kind: kind::QUARANTINE_DISCARDED, run: Some(row.last_run), data }, self.now())
+                .await?;
             closed += 1;
         }
         tx.commit().await.map_err(sql)?;

@@ -59,6 +59,10 @@ impl Conductor {
         clear(&scratch);
         let judged = prepared.and_then(|prepared| judge(pipeline, prepared, sources.clone(), run.approved));
         fault::point("execute.judged");
+        if self.ledger.cancel_wanted(run.id).await? {
+            let _ = std::fs::remove_file(&changeset);
+            return self.commit_cancel(pipeline, &run, started).await;
+        }
         let ended = match judged {
             Ok(judged) => self.commit(pipeline, &run, judged, started).await?,
             Err(failure) => {

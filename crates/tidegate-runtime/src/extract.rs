@@ -15,6 +15,7 @@ use tidegate_core::{
     Code, Counts, Failure, Outcome, Receipt, SourceReceipt,
     pipeline::Pipeline,
     seam::{Fetched, Landing as _, Validators},
+    trigger::Trigger,
 };
 
 /// A publication given by hand, for a backfill.
@@ -45,11 +46,11 @@ pub(crate) struct Heads {
 
 impl Conductor {
     /// Asks every source, and runs the pipeline if there is something new.
-    pub(crate) async fn run_new(&self, pipeline: &Arc<Pipeline>, options: RunOptions) -> Result<Ended> {
+    pub(crate) async fn run_new(&self, pipeline: &Arc<Pipeline>, options: &RunOptions) -> Result<Ended> {
         let started = self.now();
         let heads = match self.ask(pipeline).await {
             Ok(heads) => heads,
-            Err(failure) => return self.fail_extract(pipeline, failure, started).await,
+            Err(failure) => return self.fail_extract(pipeline, failure, &options.triggers, started).await,
         };
         if let Some(waiting) = self.waiting(pipeline, &heads, started).await? {
             return Ok(waiting);
@@ -60,7 +61,7 @@ impl Conductor {
         {
             return Ok(ended);
         }
-        let run = self.record(pipeline, heads, "run").await?;
+        let run = self.record(pipeline, heads, "run", &options.triggers).await?;
         self.execute(pipeline, run).await
     }
 
@@ -169,7 +170,7 @@ impl Conductor {
     }
 
     /// The receipt of a run that was none: no number, and the table as it is.
-    async fn receipt_of_nothing(&self, pipeline: &Arc<Pipeline>, outcome: Outcome, started: Timestamp) -> Result<Receipt> {
+    pub(crate) async fn receipt_of_nothing(&self, pipeline: &Arc<Pipeline>, outcome: Outcome, started: Timestamp) -> Result<Receipt> {
         let settled = self.ledger.last_settled(pipeline.name()).await?;
         let last = if settled.0 > 0 { self.ledger.run(settled).await?.receipt } else { None };
         let rows = last.as_ref().map_or(0, |receipt| receipt.rows_after);
@@ -194,7 +195,7 @@ impl Conductor {
     }
 
     /// Records what was fetched together with the run that will read it. From here on a crash leads to a repetition.
-    async fn record(&self, pipeline: &Arc<Pipeline>, heads: Heads, kind: &str) -> Result<Run> {
+    async fn record(&self, pipeline: &Arc<Pipeline>, heads: Heads, kind: &str, triggers: &[Trigger]) -> Result<Run> {
         let now = self.now();
         let mut tx = self.ledger.begin().await?;
         let mut inputs = BTreeMap::new();
@@ -237,6 +238,7 @@ impl Conductor {
             table: pipeline.table(),
             key: &pipeline.file.table.key,
             published_at,
+            triggers,
             now,
         };
         let id = runs::create(&mut tx, &new).await?;
@@ -294,11 +296,11 @@ impl Conductor {
             };
             given.insert(name.clone(), (state, one));
         }
-        self.record(pipeline, Heads { given }, "backfill").await
+        self.record(pipeline, Heads { given }, "backfill", &[Trigger::Manual]).await
     }
 
     /// A failure before there was anything to run on. It has a number all the same, so that it can be looked at.
-    async fn fail_extract(&self, pipeline: &Arc<Pipeline>, failure: Failure, started: Timestamp) -> Result<Ended> {
+    async fn fail_extract(&self, pipeline: &Arc<Pipeline>, failure: Failure, triggers: &[Trigger], started: Timestamp) -> Result<Ended> {
         let now = self.now();
         let mut tx = self.ledger.begin().await?;
         runs::know_pipeline(&mut tx, pipeline.name(), &pipeline.path).await?;
@@ -311,6 +313,7 @@ impl Conductor {
             table: pipeline.table(),
             key: &pipeline.file.table.key,
             published_at: now,
+            triggers,
             now,
         };
         let id = runs::create(&mut tx, &new).await?;

@@ -2,17 +2,18 @@
 //! it succeeds; none of it can make the run fail any more.
 
 use crate::{
-    Conductor, Ended,
+    Conductor, Delivery, Ended,
     commit::append,
     error::{Result, sql},
-    ledger::{outbox, runs::Run},
+    ledger::{cursors, outbox, runs::Run},
 };
 use serde_json::json;
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 use tidegate_core::{Failure, RunId, event::kind, fault, pipeline::Pipeline, seam::Committed};
 
-/// Deliveries of one message, the first included, before it is given up.
+/// A message is given up once it was tried so often, the first time included, and has become so old.
 const DELIVERIES: u32 = 10;
+const KEEP_TRYING: Duration = Duration::from_secs(24 * 3600);
 
 impl Conductor {
     /// Lets destinations and people follow a run that just ended.
@@ -33,9 +34,11 @@ impl Conductor {
                     None => destination.position().await?.unwrap_or(RunId(0)),
                 };
                 self.positions.set(pipeline.name(), destination.name(), position);
+                self.tell_applied(pipeline, destination.name(), position).await?;
                 for run in self.ledger.to_apply(pipeline.name(), position).await? {
                     self.apply_one(destination.as_ref(), pipeline, &run).await?;
                     self.positions.set(pipeline.name(), destination.name(), run.id);
+                    self.tell_applied(pipeline, destination.name(), run.id).await?;
                 }
                 Ok(())
             }
@@ -43,6 +46,25 @@ impl Conductor {
             failures.extend(result.err().map(|failure| failure.detail("destination", destination.name())));
         }
         failures
+    }
+
+    /// Says once of each run that a destination has it. A process that died between the two is made up for by the next.
+    async fn tell_applied(&self, pipeline: &Arc<Pipeline>, destination: &str, position: RunId) -> Result<()> {
+        let subscriber = format!("destination:{destination}");
+        let told = self.ledger.cursor(&subscriber, pipeline.name()).await?.map_or(0, |cursor| cursor.position);
+        if told >= position.0 {
+            return Ok(());
+        }
+        let applied = self.ledger.to_apply(pipeline.name(), RunId(told)).await?;
+        let now = self.now();
+        let mut tx = self.ledger.begin().await?;
+        for run in applied.iter().filter(|run| run.id <= position) {
+            let data =
+                json!({ "destination": destination, "table": run.table, "rows": run.receipt.as_ref().map(|receipt| receipt.rows_after) });
+            append(&mut tx, pipeline, kind::TABLE_APPLIED, run.id, data, now).await?;
+        }
+        cursors::advance(&mut tx, &subscriber, pipeline.name(), position.0).await?;
+        tx.commit().await.map_err(sql)
     }
 
     async fn apply_one(&self, destination: &dyn tidegate_core::seam::Destination, pipeline: &Arc<Pipeline>, run: &Run) -> Result<()> {
@@ -61,45 +83,42 @@ impl Conductor {
     /// Delivers what is in the outbox. A message that fails is tried again with the next run, a bounded number of times.
     pub(crate) async fn deliver(&self, pipeline: &Arc<Pipeline>) -> Result<Vec<Failure>> {
         let mut failures = Vec::new();
+        if self.delivery == Delivery::Deferred {
+            return Ok(failures);
+        }
         for entry in self.ledger.outbox(pipeline.name()).await? {
-            let run = entry.message.receipt.run.unwrap_or(RunId(0));
-            let sent = self.send(pipeline, &entry).await;
-            fault::point("notify.sent");
-            let now = self.now();
-            let mut tx = self.ledger.begin().await?;
-            match sent {
-                Ok(()) => {
-                    outbox::sent(&mut tx, entry.id, now).await?;
-                    append(
-                        &mut tx,
-                        pipeline,
-                        kind::NOTIFICATION_SENT,
-                        run,
-                        json!({ "notifier": entry.kind, "delivery": entry.delivery }),
-                        now,
-                    )
-                    .await?;
-                }
-                Err(failure) => {
-                    let give_up = entry.tries + 1 >= DELIVERIES;
-                    outbox::failed(&mut tx, entry.id, &failure, give_up).await?;
-                    if give_up {
-                        append(
-                            &mut tx,
-                            pipeline,
-                            kind::NOTIFICATION_GIVEN_UP,
-                            run,
-                            json!({ "notifier": entry.kind, "error": failure }),
-                            now,
-                        )
-                        .await?;
-                    }
-                    failures.push(failure.detail("tried", format!("{} of {DELIVERIES} times", entry.tries + 1)));
-                }
-            }
-            tx.commit().await.map_err(sql)?;
+            failures.extend(self.deliver_entry(pipeline, &entry).await?.err());
         }
         Ok(failures)
+    }
+
+    /// Delivers one message and notes how it went.
+    pub(crate) async fn deliver_entry(&self, pipeline: &Arc<Pipeline>, entry: &outbox::Entry) -> Result<Result<()>> {
+        let run = entry.message.receipt.run.unwrap_or(RunId(0));
+        let sent = self.send(pipeline, entry).await;
+        fault::point("notify.sent");
+        let now = self.now();
+        let mut tx = self.ledger.begin().await?;
+        let outcome = match sent {
+            Ok(()) => {
+                outbox::sent(&mut tx, entry.id, now).await?;
+                let data = json!({ "notifier": entry.kind, "delivery": entry.delivery });
+                append(&mut tx, pipeline, kind::NOTIFICATION_SENT, run, data, now).await?;
+                Ok(())
+            }
+            Err(failure) => {
+                let old = now.duration_since(entry.created_at).unsigned_abs() >= KEEP_TRYING;
+                let give_up = entry.tries + 1 >= DELIVERIES && old;
+                outbox::failed(&mut tx, entry.id, &failure, give_up).await?;
+                if give_up {
+                    let data = json!({ "notifier": entry.kind, "error": failure });
+                    append(&mut tx, pipeline, kind::NOTIFICATION_GIVEN_UP, run, data, now).await?;
+                }
+                Err(failure.detail("tried", format!("{} times", entry.tries + 1)))
+            }
+        };
+        tx.commit().await.map_err(sql)?;
+        Ok(outcome)
     }
 
     async fn send(&self, pipeline: &Arc<Pipeline>, entry: &outbox::Entry) -> Result<()> {

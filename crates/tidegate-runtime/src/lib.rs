@@ -19,6 +19,7 @@ pub mod ledger;
 pub mod raw;
 mod recover;
 mod retention;
+pub mod service;
 
 pub use error::StateError;
 pub use extract::Publication;
@@ -36,6 +37,7 @@ use tidegate_core::{
     Failure, Receipt,
     pipeline::Pipeline,
     seam::{DataPlane, Destination, Destinations, Outside, Progress},
+    trigger::Trigger,
 };
 
 /// Tells the time. Tests give a fixed one.
@@ -61,6 +63,8 @@ pub struct Conductor {
     pub progress: Arc<dyn Progress>,
     /// What is known of destinations while a pipeline's lock is held.
     pub positions: Positions,
+    /// Who delivers notifications.
+    pub delivery: Delivery,
 }
 
 /// The last run each destination has applied, as found out since the lock was taken: nobody else applies meanwhile, and
@@ -99,10 +103,21 @@ pub struct Ended {
 }
 
 /// How a run is to be made.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct RunOptions {
     /// Read the publications again even if neither they nor the definition changed.
     pub again: bool,
+    /// What asked for it.
+    pub triggers: Vec<Trigger>,
+}
+
+/// Who delivers notifications.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivery {
+    /// The run itself, before it is over.
+    Inline,
+    /// The service, on its own time: a slow receiver slows no run.
+    Deferred,
 }
 
 impl Conductor {
@@ -127,7 +142,7 @@ impl Conductor {
         if !go_on {
             return Ok(ended);
         }
-        let mut newest = self.run_new(pipeline, options).await?;
+        let mut newest = self.run_new(pipeline, &options).await?;
         // Whoever was behind before and was not asked again meanwhile still is.
         if newest.receipt.run.is_none() {
             newest.after.extend(behind);

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::{
     fmt::Write as _,
+    io::Write as _,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -20,10 +21,7 @@ use tidegate_core::{
     pipeline::ByteSize,
     seam::{Landing, Progress},
 };
-use tokio::{
-    fs::File,
-    io::{AsyncWriteExt as _, BufWriter},
-};
+use tokio::{fs::File, sync::mpsc, task::JoinHandle};
 
 /// A file of a publication.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,6 +67,7 @@ pub struct RawLanding {
     progress: Arc<dyn Progress>,
     open: Option<Incoming>,
     done: Vec<(PathBuf, Part)>,
+    begun: usize,
     bytes: u64,
     total: Option<u64>,
 }
@@ -76,16 +75,81 @@ pub struct RawLanding {
 struct Incoming {
     name: String,
     path: PathBuf,
-    file: BufWriter<File>,
+    file: Appender,
     hash: Sha256,
     bytes: u64,
+}
+
+/// Bytes that are handed to the disk at once.
+const CHUNK: usize = 1 << 20;
+/// Chunks on their way to the disk while the next ones arrive and are hashed (INV-8).
+const CHUNKS: usize = 4;
+
+/// Writes a file on a thread of its own.
+struct Appender {
+    gathered: Vec<u8>,
+    send: mpsc::Sender<Vec<u8>>,
+    written: JoinHandle<std::io::Result<std::fs::File>>,
+}
+
+impl Appender {
+    fn create(path: &Path) -> std::io::Result<Self> {
+        let mut file = std::fs::File::create(path)?;
+        let (send, mut receive) = mpsc::channel::<Vec<u8>>(CHUNKS);
+        let written = tokio::task::spawn_blocking(move || {
+            while let Some(chunk) = receive.blocking_recv() {
+                file.write_all(&chunk)?;
+            }
+            Ok(file)
+        });
+        Ok(Self { gathered: Vec::new(), send, written })
+    }
+
+    async fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.gathered.extend_from_slice(bytes);
+        if self.gathered.len() < CHUNK { Ok(()) } else { self.flush().await }
+    }
+
+    async fn flush(&mut self) -> std::io::Result<()> {
+        let chunk = std::mem::replace(&mut self.gathered, Vec::with_capacity(CHUNK));
+        if self.send.send(chunk).await.is_ok() {
+            return Ok(());
+        }
+        // The thread is gone: it says why.
+        match (&mut self.written).await {
+            Ok(Err(error)) => Err(error),
+            _ => Err(std::io::Error::other("the writer ended early")),
+        }
+    }
+
+    /// Brings everything to disk; with `known`, the same bytes are there already, and these need not be.
+    async fn finish(mut self, known: bool) -> std::io::Result<()> {
+        self.flush().await?;
+        drop(self.send);
+        let file = self.written.await.map_err(std::io::Error::other)??;
+        if known {
+            return Ok(());
+        }
+        tokio::task::spawn_blocking(move || file.sync_all()).await.map_err(std::io::Error::other)?
+    }
 }
 
 impl RawLanding {
     /// For one fetch of a source of `pipeline`, of at most `limit` bytes.
     pub fn new(home: &Home, pipeline: &str, source: &str, limit: ByteSize, progress: Arc<dyn Progress>) -> Self {
         let folder = home.raw().join("incoming").join(pipeline).join(source);
-        Self { home: home.clone(), source: source.to_owned(), folder, limit, progress, open: None, done: Vec::new(), bytes: 0, total: None }
+        Self {
+            home: home.clone(),
+            source: source.to_owned(),
+            folder,
+            limit,
+            progress,
+            open: None,
+            done: Vec::new(),
+            begun: 0,
+            bytes: 0,
+            total: None,
+        }
     }
 
     fn failed(path: &Path, source: std::io::Error) -> Failure {
@@ -93,11 +157,10 @@ impl RawLanding {
     }
 
     async fn close(&mut self) -> Result<()> {
-        let Some(mut incoming) = self.open.take() else { return Ok(()) };
-        let failed = |error| Self::failed(&incoming.path, error);
-        incoming.file.flush().await.map_err(failed)?;
-        incoming.file.get_ref().sync_all().await.map_err(failed)?;
+        let Some(incoming) = self.open.take() else { return Ok(()) };
         let part = Part { name: incoming.name, sha256: hex(&incoming.hash.finalize()), bytes: incoming.bytes };
+        let known = path(&self.home, &part.sha256).is_file();
+        incoming.file.finish(known).await.map_err(|error| Self::failed(&incoming.path, error))?;
         self.done.push((incoming.path, part));
         Ok(())
     }
@@ -109,6 +172,10 @@ impl RawLanding {
         let mut parts = Vec::new();
         for (from, part) in std::mem::take(&mut self.done) {
             let to = path(&self.home, &part.sha256);
+            if to.is_file() {
+                parts.push(part);
+                continue;
+            }
             let failed = |error| Self::failed(&to, error);
             if let Some(parent) = to.parent() {
                 tokio::fs::create_dir_all(parent).await.map_err(failed)?;
@@ -129,11 +196,12 @@ impl Landing for RawLanding {
     async fn begin(&mut self, name: &str, size: Option<u64>) -> Result<()> {
         self.close().await?;
         tokio::fs::create_dir_all(&self.folder).await.map_err(|error| Self::failed(&self.folder, error))?;
-        let path = self.folder.join(format!("{}", self.done.len()));
-        let file = File::create(&path).await.map_err(|error| Self::failed(&path, error))?;
+        // A name of its own: the thread of a file that was given up may still be at work on it.
+        let path = self.folder.join(self.begun.to_string());
+        self.begun += 1;
+        let file = Appender::create(&path).map_err(|error| Self::failed(&path, error))?;
         self.total = size.map(|size| size + self.bytes);
-        self.open =
-            Some(Incoming { name: name.to_owned(), path, file: BufWriter::with_capacity(1 << 18, file), hash: Sha256::new(), bytes: 0 });
+        self.open = Some(Incoming { name: name.to_owned(), path, file, hash: Sha256::new(), bytes: 0 });
         Ok(())
     }
 
@@ -146,7 +214,7 @@ impl Landing for RawLanding {
         }
         incoming.hash.update(bytes);
         incoming.bytes += bytes.len() as u64;
-        incoming.file.write_all(bytes).await.map_err(|error| Self::failed(&incoming.path, error))?;
+        incoming.file.write(bytes).await.map_err(|error| Self::failed(&incoming.path, error))?;
         self.progress.advance(Stage::Extract, &self.source, self.bytes, self.total);
         Ok(())
     }

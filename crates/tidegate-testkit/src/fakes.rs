@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tidegate_core::{
     Failure,
     message::{Message, Rendered},
-    seam::{Fetched, Landing, Notifier, Source, Validators},
+    seam::{Fetched, Glance, Landing, Notifier, Source, Validators},
 };
 
 /// A source that gives what it is given.
@@ -22,6 +22,13 @@ impl Source for MemorySource {
         landing.begin("test", Some(bytes.len() as u64)).await?;
         landing.write(bytes).await?;
         Ok(Fetched::Landed { validators: Validators::default(), published_at: None })
+    }
+
+    async fn glance(&self, _: &Validators) -> Result<Glance, Failure> {
+        Ok(match &self.bytes {
+            Some(_) => Glance::New(Validators::default()),
+            None => Glance::Missing { said: "nothing is published in this test yet".to_owned() },
+        })
     }
 }
 

@@ -81,6 +81,16 @@ pub enum Command {
     Plan(commands::run::PlanArgs),
     /// Fetch, parse, transform, check, diff, publish. Ends in a receipt.
     Run(commands::run::RunArgs),
+    /// Run pipelines whenever their triggers say so, until told to stop.
+    Serve(commands::serve::ServeArgs),
+    /// What waits to be run, and what is at work.
+    Queue(commands::serve::QueueArgs),
+    /// Let a served pipeline rest; what is asked for meanwhile waits.
+    Pause(commands::serve::PauseArgs),
+    /// Let a paused pipeline go on.
+    Resume(commands::serve::PauseArgs),
+    /// End a run that is at work, before its commit.
+    Cancel(commands::serve::CancelArgs),
     /// How every pipeline stands.
     Status(commands::status::StatusArgs),
     /// List runs, newest first.

@@ -14,6 +14,7 @@ pub mod rebuild;
 pub mod run;
 pub mod runs;
 pub mod schema;
+pub mod serve;
 pub mod status;
 pub mod test;
 pub mod validate;
@@ -35,6 +36,11 @@ pub async fn dispatch(cli: Cli) -> ExitCode {
         Command::Test(args) => test::test(&context, args).await,
         Command::Plan(args) => run::plan(&context, args).await,
         Command::Run(args) => run::run(&context, args).await,
+        Command::Serve(args) => serve::serve(&context, args).await,
+        Command::Queue(args) => serve::queue(&context, args).await,
+        Command::Pause(args) => serve::pause(&context, args).await,
+        Command::Resume(args) => serve::resume(&context, args).await,
+        Command::Cancel(args) => serve::cancel(&context, args).await,
         Command::Status(args) => status::status(&context, args).await,
         Command::Runs(args) => runs::runs(&context, args).await,
         Command::Show(args) => runs::show(&context, args).await,

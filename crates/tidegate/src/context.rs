@@ -112,6 +112,7 @@ impl Context {
             environment: self.global.environment.clone(),
             progress,
             positions: tidegate_runtime::Positions::default(),
+            delivery: tidegate_runtime::Delivery::Inline,
         })
     }
 

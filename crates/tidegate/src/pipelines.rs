@@ -58,6 +58,12 @@ fn file(path: &Path) -> Result<PathBuf, LoadError> {
     Err(LoadError { failures: vec![failure] })
 }
 
+/// The pipeline folders directly below `folder`, by name.
+pub fn below(folder: &str) -> Vec<PathBuf> {
+    let found = glob::glob(&format!("{folder}/*/pipeline.yaml")).into_iter().flatten().flatten();
+    found.filter_map(|path| path.parent().map(Path::to_owned)).collect()
+}
+
 /// Pipelines below the current folder, for the hint.
 fn nearby() -> Vec<String> {
     let patterns = ["pipeline.yaml", "*/pipeline.yaml", "pipelines/*/pipeline.yaml"];

@@ -11,7 +11,7 @@ use std::{
 };
 use tidegate_core::{
     Code, Failure,
-    seam::{Fetched, Landing, Source, Validators},
+    seam::{Fetched, Glance, Landing, Source, Validators},
 };
 use tokio::{fs::File, io::AsyncReadExt as _};
 use url::Url;
@@ -100,7 +100,7 @@ impl Source for FileSource {
         if etag.is_some() && etag == known.etag {
             return Ok(Fetched::NotModified);
         }
-        let mut buffer = vec![0; 1 << 18];
+        let mut buffer = vec![0; 1 << 20];
         for (path, metadata) in &files {
             let name = path.file_name().map_or_else(|| "data".to_owned(), |name| name.to_string_lossy().into_owned());
             landing.begin(&name, Some(metadata.len())).await?;
@@ -122,6 +122,15 @@ impl Source for FileSource {
                 .hint("write to another name and rename; the next run reads it again"));
         }
         Ok(Fetched::Landed { validators: Validators { etag, last_modified: None }, published_at: newest(&files) })
+    }
+
+    async fn glance(&self, known: &Validators) -> Result<Glance, Failure> {
+        let files = self.files()?;
+        if files.is_empty() {
+            return Ok(Glance::Missing { said: format!("there is no file {}", glob_unescape(&self.pattern)) });
+        }
+        let etag = fingerprint(&files);
+        Ok(if etag.is_some() && etag == known.etag { Glance::Same } else { Glance::New(Validators { etag, last_modified: None }) })
     }
 }
 

@@ -15,7 +15,7 @@ use std::time::Duration;
 use tidegate_core::{
     Class, Code, Failure, pipeline,
     retry::backoff,
-    seam::{Fetched, Landing, Source, Validators},
+    seam::{Fetched, Glance, Landing, Source, Validators},
 };
 
 /// Longest wait that a `Retry-After` may ask for within a run.
@@ -55,9 +55,26 @@ fn shown(url: &Url) -> String {
     url.to_string().replace("%E2%80%A6", "…")
 }
 
+/// How a publisher answers.
+enum Answer {
+    Same,
+    Missing(String),
+    Body(Response),
+}
+
+fn validators(response: &Response) -> Validators {
+    let header = |name| response.headers().get(name).and_then(|value: &HeaderValue| value.to_str().ok()).map(str::to_owned);
+    Validators { etag: header(ETAG), last_modified: header(LAST_MODIFIED) }
+}
+
 impl HttpSource {
     /// From what the pipeline file says.
     pub fn new(name: &str, spec: &pipeline::HttpSource, tries: u32) -> Result<Self, Failure> {
+        Self::with_client(name, spec, tries, client(spec.timeout.0)?)
+    }
+
+    /// The same with a client that others share, and its connections with it.
+    pub fn with_client(name: &str, spec: &pipeline::HttpSource, tries: u32, client: Client) -> Result<Self, Failure> {
         let wrong = |what: &str| Failure::new(Code::TG102, format!("source `{name}`: {what}"));
         let url = Url::parse(&spec.url).map_err(|error| wrong("the address is not valid").because(&error))?;
         let mut headers = HeaderMap::new();
@@ -68,7 +85,7 @@ impl HttpSource {
             value.set_sensitive(true);
             headers.insert(header_name, value);
         }
-        Ok(Self { name: name.to_owned(), url, headers, client: client(spec.timeout.0)?, tries })
+        Ok(Self { name: name.to_owned(), url, headers, client, tries })
     }
 
     fn unreachable(&self, what: &str, error: &reqwest::Error) -> Failure {
@@ -82,7 +99,8 @@ impl HttpSource {
         failure.hint("`--mirror DIR` reads a local copy instead, for machines that cannot reach the publisher")
     }
 
-    async fn once(&self, known: &Validators, landing: &mut dyn Landing) -> Result<Fetched, Trouble> {
+    /// Asks for the file, unless it is what is known already.
+    async fn ask(&self, known: &Validators) -> Result<Answer, Trouble> {
         let mut request = self.client.get(self.url.clone()).headers(self.headers.clone());
         if let Some(etag) = &known.etag {
             request = request.header(IF_NONE_MATCH, etag);
@@ -92,19 +110,25 @@ impl HttpSource {
         }
         let response = request.send().await.map_err(|error| self.unreachable(reason(&error), &error))?;
         match response.status() {
-            StatusCode::NOT_MODIFIED => return Ok(Fetched::NotModified),
+            StatusCode::NOT_MODIFIED => Ok(Answer::Same),
             status @ (StatusCode::NOT_FOUND | StatusCode::GONE) => {
-                return Ok(Fetched::Missing { said: format!("{} from {}", say(status), shown(&self.url)) });
+                Ok(Answer::Missing(format!("{} from {}", say(status), shown(&self.url))))
             }
-            status if status.is_success() => {}
-            status => return Err(self.refused(status, &response)),
+            status if status.is_success() => Ok(Answer::Body(response)),
+            status => Err(self.refused(status, &response)),
         }
-        self.body(response, landing).await
+    }
+
+    async fn once(&self, known: &Validators, landing: &mut dyn Landing) -> Result<Fetched, Trouble> {
+        match self.ask(known).await? {
+            Answer::Same => Ok(Fetched::NotModified),
+            Answer::Missing(said) => Ok(Fetched::Missing { said }),
+            Answer::Body(response) => self.body(response, landing).await,
+        }
     }
 
     async fn body(&self, mut response: Response, landing: &mut dyn Landing) -> Result<Fetched, Trouble> {
-        let header = |name| response.headers().get(name).and_then(|value: &HeaderValue| value.to_str().ok()).map(str::to_owned);
-        let validators = Validators { etag: header(ETAG), last_modified: header(LAST_MODIFIED) };
+        let validators = validators(&response);
         let published_at = validators.last_modified.as_deref().and_then(|text| rfc2822::parse(text).ok()).map(|moment| moment.timestamp());
         let name = self.url.path_segments().and_then(|mut parts| parts.next_back()).filter(|name| !name.is_empty()).unwrap_or("data");
         landing.begin(name, response.content_length()).await?;
@@ -187,6 +211,15 @@ impl Source for HttpSource {
             landing.restart().await?;
             tokio::time::sleep(wait).await;
             tried += 1;
+        }
+    }
+
+    async fn glance(&self, known: &Validators) -> Result<Glance, Failure> {
+        // Once: whoever glances comes again. A body that comes with the answer is not read.
+        match self.ask(known).await.map_err(|trouble| trouble.failure)? {
+            Answer::Same => Ok(Glance::Same),
+            Answer::Missing(said) => Ok(Glance::Missing { said }),
+            Answer::Body(response) => Ok(Glance::New(validators(&response))),
         }
     }
 }

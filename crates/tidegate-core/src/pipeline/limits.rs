@@ -114,13 +114,16 @@ impl FromStr for ByteSize {
     }
 }
 
-/// A length of time: `90s`, `10m`, `6h`, `30d`.
+/// A length of time: `500ms`, `90s`, `10m`, `6h`, `30d`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span(pub Duration);
 
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = self.0.as_secs();
+        if self.0.subsec_millis() > 0 {
+            return write!(f, "{}ms", self.0.as_millis());
+        }
         let units = [("d", 86_400), ("h", 3600), ("m", 60)];
         match units.iter().find(|(_, unit)| seconds >= *unit && seconds.is_multiple_of(*unit)) {
             Some((name, unit)) => write!(f, "{}{name}", seconds / unit),
@@ -135,11 +138,12 @@ impl FromStr for Span {
     fn from_str(text: &str) -> Result<Self, String> {
         let text = text.trim();
         let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-        let unit = match &text[digits..] {
-            "s" => Some(1),
-            "m" => Some(60),
-            "h" => Some(3600),
-            "d" => Some(86_400),
+        let unit: Option<u64> = match &text[digits..] {
+            "ms" => Some(1),
+            "s" => Some(1000),
+            "m" => Some(60_000),
+            "h" => Some(3_600_000),
+            "d" => Some(86_400_000),
             _ => None,
         };
         text[..digits]
@@ -147,7 +151,7 @@ impl FromStr for Span {
             .ok()
             .zip(unit)
             .and_then(|(n, unit)| n.checked_mul(unit))
-            .map(|seconds| Span(Duration::from_secs(seconds)))
+            .map(|millis| Span(Duration::from_millis(millis)))
             .ok_or_else(|| format!("`{text}` is not a length of time such as `90s`, `10m`, `6h` or `30d`"))
     }
 }
@@ -203,7 +207,7 @@ macro_rules! scalar {
 
 scalar!(Limit, "Limit", { "anyOf": [{ "type": "integer", "minimum": 0 }, { "type": "string", "pattern": r"^[0-9.]+\s*%?$" }], "description": "a number of rows, or a share such as `10%`" });
 scalar!(ByteSize, "ByteSize", { "anyOf": [{ "type": "integer", "minimum": 0 }, { "type": "string", "pattern": "^[0-9]+\\s*(B|[kKMG]B|[KMG]iB)?$" }], "description": "a number of bytes such as `512MB` or `1GiB`" });
-scalar!(Span, "Span", { "type": "string", "pattern": "^[0-9]+[smhd]$", "description": "a length of time such as `90s`, `10m`, `6h`, `30d`" });
+scalar!(Span, "Span", { "type": "string", "pattern": "^[0-9]+(ms|s|m|h|d)$", "description": "a length of time such as `90s`, `10m`, `6h`, `30d`" });
 
 #[cfg(test)]
 mod tests {
@@ -223,7 +227,7 @@ mod tests {
             assert_eq!(text.parse::<ByteSize>().unwrap().to_string(), text);
         }
         assert_eq!("512MB".parse::<ByteSize>().unwrap().0, 512_000_000);
-        for text in ["90s", "10m", "6h", "30d"] {
+        for text in ["250ms", "90s", "10m", "6h", "30d"] {
             assert_eq!(text.parse::<Span>().unwrap().to_string(), text);
         }
         assert!("10".parse::<Span>().is_err());

@@ -10,9 +10,9 @@ mod limits;
 mod load;
 mod locate;
 mod notify;
-mod schedule;
 mod source;
 mod table;
+mod triggers;
 mod validate;
 
 pub use columns::{Column, ColumnType};
@@ -20,9 +20,9 @@ pub use limits::{ByteSize, Limit, Limits, Span};
 pub use load::{LoadError, load, substitute};
 pub use locate::Locations;
 pub use notify::{Console, Email, Notify, Slack, SmtpTls, Template, Webhook};
-pub use schedule::{Schedule, SourceChange, Triggers};
-pub use source::{CsvOptions, FileSource, Format, HttpSource, Source};
+pub use source::{CsvOptions, FileSource, Format, HttpSource, PushSource, Source};
 pub use table::{Check, Guards, Mode, Severity, Table};
+pub use triggers::{FileDrop, Hook, Missed, Push, Schedule, SourceChange, Triggers};
 
 use indexmap::IndexMap;
 use schemars::JsonSchema;

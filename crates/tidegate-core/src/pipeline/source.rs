@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, time::Duration};
 
-/// A source: one place (`http` or `file`), one format, its columns.
+/// A source: one place (`http`, `file` or `push`), one format, its columns.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Source {
@@ -16,6 +16,9 @@ pub struct Source {
     /// A file, or several, on this machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<FileSource>,
+    /// Rows that others push while the pipeline is served.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub push: Option<PushSource>,
     /// How the bytes are to be read; gzip and zstd are recognised by themselves.
     pub format: Format,
     /// What is special about the CSV, if anything.
@@ -71,6 +74,12 @@ pub struct FileSource {
     pub path: String,
 }
 
+/// Rows that are pushed by POST to `/v1/ingest/PIPELINE/SOURCE`; it has no settings of its own. What a run reads is what came since the last one, so
+/// the table must be one that keeps rows: `mode: merge` or `mode: append`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PushSource {}
+
 /// Deviations from plain CSV.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -115,7 +124,13 @@ impl Source {
         match (&self.http, &self.file) {
             (Some(http), _) => &http.url,
             (None, Some(file)) => &file.path,
-            (None, None) => "",
+            (None, None) => {
+                if self.push.is_some() {
+                    "push"
+                } else {
+                    ""
+                }
+            }
         }
     }
 }

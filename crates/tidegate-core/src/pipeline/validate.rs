@@ -43,6 +43,7 @@ pub(super) fn validate(file: &PipelineFile) -> Vec<Problem> {
     for (i, notifier) in file.notify.iter().enumerate() {
         notify(&mut problems, &i.to_string(), notifier);
     }
+    triggers(&mut problems, file);
     if file.retry.tries == 0 || file.retry.fetch_tries == 0 {
         problems.add(&["retry"], "a number of tries must be at least 1");
     }
@@ -87,11 +88,16 @@ fn sources(problems: &mut Problems, file: &PipelineFile) {
 }
 
 fn source_place(problems: &mut Problems, at: &[&str; 2], source: &Source) {
+    let places = [("http", source.http.is_some()), ("file", source.file.is_some()), ("push", source.push.is_some())];
+    let given: Vec<&str> = places.iter().filter(|(_, given)| *given).map(|(name, _)| *name).collect();
+    if given.len() > 1 {
+        problems.add(at, format!("source `{}` has several places: {}", at[1], given.join(", "))).hint("make several sources of it");
+        return;
+    }
     match (&source.http, &source.file) {
-        (Some(_), Some(_)) => problems.add(at, format!("source `{}` has both `http` and `file`", at[1])).hint("make two sources of it"),
-        (None, None) => problems
+        (None, None) if source.push.is_none() => problems
             .add(at, format!("source `{}` does not say where it comes from", at[1]))
-            .hint("add `http: { url: … }` or `file: { path: … }`"),
+            .hint("add `http: { url: … }`, `file: { path: … }` or `push: {}`"),
         (Some(http), None) if !(http.url.starts_with("https://") || http.url.starts_with("http://")) => {
             problems.add(&[at[0], at[1], "http", "url"], format!("`{}` is not an http or https address", http.url));
         }
@@ -99,6 +105,46 @@ fn source_place(problems: &mut Problems, at: &[&str; 2], source: &Source) {
             problems.add(&[at[0], at[1], "file", "path"], "the path is empty");
         }
         _ => {}
+    }
+}
+
+fn triggers(problems: &mut Problems, file: &PipelineFile) {
+    let pushed = file.sources.iter().find(|(_, source)| source.push.is_some());
+    if let (Some((name, source)), Mode::Mirror | Mode::Replace) = (pushed, file.table.mode) {
+        problems
+            .add(&["table"], format!("source `{name}` gives only what was pushed since the last run, so the table has to keep its rows"))
+            .hint("use `mode: merge` or `mode: append`");
+        if source.format == Format::Parquet {
+            problems.add(&["sources", name, "format"], "only `csv` and `jsonl` can be pushed");
+        }
+    }
+    let Some(triggers) = &file.triggers else { return };
+    if let Some(schedule) = &triggers.schedule {
+        if let Err(why) = crate::schedule::parse_cron(&schedule.cron) {
+            problems
+                .add(&["triggers", "schedule", "cron"], format!("`{}` is not a set of times: {why}", schedule.cron))
+                .hint("minute, hour, day of month, month, day of week: `15 12 * * *` is every day at 12:15");
+        }
+        if crate::schedule::time_zone(&schedule.timezone).is_none() {
+            problems
+                .add(&["triggers", "schedule", "timezone"], format!("there is no time zone `{}`", schedule.timezone))
+                .hint("use a name such as `Europe/Berlin` or `UTC`");
+        }
+    }
+    if triggers.source_change.as_ref().is_some_and(|poll| poll.every.0 < std::time::Duration::from_millis(100)) {
+        problems.add(&["triggers", "source_change", "every"], "publishers are not asked more often than every 100ms");
+    }
+    if triggers.file.is_some() && file.sources.values().all(|source| source.file.is_none()) {
+        problems.add(&["triggers", "file"], "no source of this pipeline is a `file`");
+    }
+    if triggers.push.is_some() && pushed.is_none() {
+        problems.add(&["triggers", "push"], "no source of this pipeline is a `push`").hint("add a source with `push: {}`");
+    }
+    if triggers.webhook.as_ref().is_some_and(|hook| hook.secret.len() < 16) {
+        problems.add(&["triggers", "webhook", "secret"], "the secret of a webhook needs at least 16 characters");
+    }
+    if triggers.after.contains(&file.name) {
+        problems.add(&["triggers", "after"], "a pipeline cannot start itself");
     }
 }
 

@@ -159,8 +159,9 @@ fn plan(
     let all = !files.is_empty() && current.schema() != *schema;
     // A table without an order takes new rows in new files: nothing says where else they would belong.
     let unordered = order.columns.is_empty();
-    let bounds = if files.is_empty() || unordered { None } else { Some(current.first_keys(&order.names(schema))?) };
+    let bounds = current.first_keys();
     let bound_order = Order { columns: (0..order.columns.len()).collect() };
+    let first_column = Order { columns: vec![0] };
     let key_only = |batch: &RecordBatch| batch.project(&order.columns);
     let full = files.last().is_some_and(|file| file.rows as usize >= ROWS_PER_FILE / 2);
     let mut file = 0;
@@ -173,24 +174,29 @@ fn plan(
         number += 1;
         out(Task { number, base: base.cloned(), changes: std::mem::take(waiting) })
     };
-    let last_key = if full && !all && !unordered { current.last_key(&order.names(schema))? } else { None };
-    let mut beyond = files.is_empty() || (unordered && !all);
+    let upper_bound = if full && !all && !unordered { current.upper_bound(&order.names(schema))? } else { None };
+    if unordered {
+        for file in files {
+            emit(Some(file), &mut Vec::new())?;
+        }
+    }
+    let mut beyond = files.is_empty() || unordered;
     for batch in changes {
         let slice = Slice::new(&batch?, schema)?;
         let keys = key_only(&slice.rows)?;
         let mut at = 0;
         while at < slice.len() {
-            // How far this file reaches: to the next file's first key, or, for the last, to its own last key.
+            // How far this file reaches: to the next file's first key, or, for the last, to its own upper bound.
             let mut end = slice.len();
             let mut next = false;
             if beyond {
                 // Everything that is left is new.
             } else if file + 1 < files.len() {
-                let comparator = bound_order.comparator(&keys, bounds.as_ref().ok_or_else(bug)?)?;
+                let comparator = bound_order.comparator(&keys, bounds)?;
                 end = (at..slice.len()).find(|row| comparator.compare(*row, file + 1).is_ge()).unwrap_or(end);
                 next = end < slice.len();
-            } else if let Some(last) = &last_key {
-                let comparator = bound_order.comparator(&keys, last)?;
+            } else if let Some(last) = &upper_bound {
+                let comparator = first_column.comparator(&keys, last)?;
                 end = (at..slice.len()).find(|row| comparator.compare(*row, 0).is_gt()).unwrap_or(end);
                 next = end < slice.len();
             }
@@ -209,16 +215,12 @@ fn plan(
         }
     }
     emit(files.get(file).filter(|_| !beyond), &mut waiting)?;
-    if all {
+    if all && !unordered {
         for file in files.iter().skip(file + 1) {
             emit(Some(file), &mut waiting)?;
         }
     }
     Ok(())
-}
-
-fn bug() -> EngineError {
-    EngineError::Bug("a table with files and no first keys".to_owned())
 }
 
 /// Writes the files of one task; none if no row is left.

@@ -9,8 +9,8 @@ use crate::{
     staged::Batches,
 };
 use arrow::{
-    array::{RecordBatch, new_null_array},
-    compute::concat_batches,
+    array::{Array as _, RecordBatch, UInt64Array, new_null_array},
+    compute::{concat_batches, take_record_batch},
     datatypes::{Schema, SchemaRef},
 };
 use async_trait::async_trait;
@@ -29,7 +29,10 @@ use datafusion::{
     physical_plan::{ExecutionPlan, empty::EmptyExec},
 };
 use deltalake_core::DeltaTable;
-use parquet::arrow::{ProjectionMask, arrow_reader::ParquetRecordBatchReaderBuilder};
+use parquet::arrow::{
+    ProjectionMask,
+    arrow_reader::{ParquetRecordBatchReaderBuilder, statistics::StatisticsConverter},
+};
 use std::{
     fs::File,
     path::{Path, PathBuf},
@@ -53,12 +56,16 @@ pub(crate) struct CurrentTable {
     schema: SchemaRef,
     order: Option<Vec<String>>,
     files: Vec<DataFile>,
+    /// The key of the first row of each file; columns in the table's order. Empty if there is nothing to tell apart.
+    first_keys: RecordBatch,
 }
 
 impl CurrentTable {
     pub(crate) async fn open(folder: &Path) -> Result<Self> {
         let Some(delta) = log::open(folder).await? else {
-            return Ok(Self { delta: None, schema: Arc::new(Schema::empty()), order: None, files: Vec::new() });
+            let schema = Arc::new(Schema::empty());
+            let first_keys = RecordBatch::new_empty(Arc::clone(&schema));
+            return Ok(Self { delta: None, schema, order: None, files: Vec::new(), first_keys });
         };
         let state = delta.snapshot()?;
         let schema = state.snapshot().arrow_schema();
@@ -73,7 +80,8 @@ impl CurrentTable {
             let bytes = u64::try_from(file.size()).unwrap_or_default();
             files.push(DataFile { path: folder.join(&name), name, bytes, rows: rows as u64 });
         }
-        let mut table = Self { delta: Some(delta), schema, order, files };
+        let first_keys = RecordBatch::new_empty(Arc::new(Schema::empty()));
+        let mut table = Self { delta: Some(delta), schema, order, files, first_keys };
         table.sort_files()?;
         Ok(table)
     }
@@ -117,17 +125,23 @@ impl CurrentTable {
         if self.files.len() < 2 {
             return Ok(());
         }
-        let firsts = self.first_keys(&order)?;
+        let firsts = self.read_first_keys(&order)?;
         let whole = Order { columns: (0..firsts.num_columns()).collect() };
         let comparator = whole.comparator(&firsts, &firsts)?;
         let mut places: Vec<usize> = (0..self.files.len()).collect();
         places.sort_by(|a, b| comparator.compare(*a, *b));
-        self.files = places.into_iter().map(|i| self.files[i].clone()).collect();
+        self.files = places.iter().map(|i| self.files[*i].clone()).collect();
+        let places = UInt64Array::from_iter_values(places.into_iter().map(|i| i as u64));
+        self.first_keys = take_record_batch(&firsts, &places)?;
         Ok(())
     }
 
     /// The key of the first row of each file, in the order of the files; columns in the table's order.
-    pub(super) fn first_keys(&self, order: &[String]) -> Result<RecordBatch> {
+    pub(super) fn first_keys(&self) -> &RecordBatch {
+        &self.first_keys
+    }
+
+    fn read_first_keys(&self, order: &[String]) -> Result<RecordBatch> {
         let fields: Vec<_> = order.iter().map(|name| self.schema.field_with_name(name).cloned()).collect::<Result<_, _>>()?;
         let schema = Arc::new(Schema::new(fields));
         let mut firsts = Vec::with_capacity(self.files.len());
@@ -135,27 +149,29 @@ impl CurrentTable {
             let builder = open(file)?;
             let roots: Vec<usize> = order.iter().filter_map(|name| builder.schema().index_of(name).ok()).collect();
             let mask = ProjectionMask::roots(builder.parquet_schema(), roots);
-            let first = builder.with_projection(mask).with_limit(1).build()?.next().transpose()?;
+            let first = builder.with_projection(mask).with_limit(1).build()?.next().transpose();
+            let first = first.map_err(|error| EngineError::Altered { path: file.path.clone(), why: error.to_string() })?;
             let first = first.ok_or_else(|| EngineError::Altered { path: file.path.clone(), why: "it has no rows".to_owned() })?;
             firsts.push(adapt(&first, &schema)?);
         }
         Ok(concat_batches(&schema, &firsts)?)
     }
 
-    /// The key of the very last row; columns in the table's order.
-    pub(super) fn last_key(&self, order: &[String]) -> Result<Option<RecordBatch>> {
-        let Some(file) = self.files.last() else { return Ok(None) };
-        let fields: Vec<_> = order.iter().map(|name| self.schema.field_with_name(name).cloned()).collect::<Result<_, _>>()?;
-        let schema = Arc::new(Schema::new(fields));
+    /// The first column of the order in a row that no row of the table comes after: rows beyond it are new, and belong to
+    /// no file there is. None where the last file does not say.
+    pub(super) fn upper_bound(&self, order: &[String]) -> Result<Option<RecordBatch>> {
+        let (Some(file), Some(column)) = (self.files.last(), order.first()) else { return Ok(None) };
         let builder = open(file)?;
-        let roots: Vec<usize> = order.iter().filter_map(|name| builder.schema().index_of(name).ok()).collect();
-        let mask = ProjectionMask::roots(builder.parquet_schema(), roots);
-        let empty = || EngineError::Altered { path: file.path.clone(), why: "it has no rows".to_owned() };
-        let group = builder.metadata().num_row_groups().checked_sub(1).ok_or_else(empty)?;
-        let rows = usize::try_from(builder.metadata().row_group(group).num_rows()).unwrap_or_default();
-        let builder = builder.with_projection(mask).with_row_groups(vec![group]).with_offset(rows.saturating_sub(1));
-        let last = builder.build()?.next().transpose()?.ok_or_else(empty)?;
-        Ok(Some(adapt(&last, &schema)?))
+        let Ok(converter) = StatisticsConverter::try_new(column, builder.schema(), builder.parquet_schema()) else { return Ok(None) };
+        let most = converter.row_group_maxes(builder.metadata().row_groups())?;
+        if most.null_count() > 0 || most.is_empty() {
+            return Ok(None);
+        }
+        let field = self.schema.field_with_name(column)?.clone();
+        let bounds = RecordBatch::try_new(Arc::new(Schema::new(vec![field])), vec![most])?;
+        let comparator = Order { columns: vec![0] }.comparator(&bounds, &bounds)?;
+        let last = (0..bounds.num_rows()).reduce(|a, b| if comparator.compare(a, b).is_lt() { b } else { a });
+        Ok(last.map(|row| bounds.slice(row, 1)))
     }
 
     /// All rows in the table's order, with the columns of `schema`: columns the table does not have yet are null.
@@ -181,7 +197,7 @@ impl CurrentTable {
             let altered = |why: String| EngineError::Altered { path: file.path.clone(), why };
             let mut rows = 0;
             for batch in read_file(file, &self.schema)? {
-                let batch = batch.map_err(|error| altered(error.to_string()))?;
+                let batch = batch?;
                 rows += batch.num_rows() as u64;
                 if let Some(probe) = &mut probe {
                     probe.observe(&batch)?;
@@ -227,8 +243,9 @@ fn open(file: &DataFile) -> Result<ParquetRecordBatchReaderBuilder<File>> {
 /// The rows of one file with the columns of `schema`.
 pub(super) fn read_file(file: &DataFile, schema: &SchemaRef) -> Result<Batches> {
     let reader = open(file)?.with_batch_size(8192).build()?;
-    let schema = Arc::clone(schema);
-    Ok(Box::new(reader.map(move |batch| adapt(&batch?, &schema))))
+    let (schema, path) = (Arc::clone(schema), file.path.clone());
+    let altered = move |error: arrow::error::ArrowError| EngineError::Altered { path: path.clone(), why: error.to_string() };
+    Ok(Box::new(reader.map(move |batch| adapt(&batch.map_err(&altered)?, &schema))))
 }
 
 /// Gives a batch the columns of `schema`, by name.

@@ -3,9 +3,11 @@
 //! Writes go through transactions that begin IMMEDIATE and are brought to disk before they return. The file is kept in
 //! rollback-journal mode: opening and reading it writes nothing at all.
 
+pub mod cursors;
 pub mod events;
 pub mod outbox;
 pub mod quarantine;
+pub mod queue;
 pub mod runs;
 pub mod snapshots;
 
@@ -22,7 +24,7 @@ use std::time::Duration;
 
 static MIGRATOR: Migrator = sqlx::migrate!("./migrations");
 /// The form this version writes: the number of the last migration.
-const FORM: i64 = 1;
+const FORM: i64 = 2;
 
 /// The ledger.
 #[derive(Debug, Clone)]

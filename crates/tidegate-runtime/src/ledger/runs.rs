@@ -1,6 +1,6 @@
 //! Runs in the ledger.
 
-use super::{Ledger, Tx};
+use super::{Ledger, Tx, events};
 use crate::error::{Result, StateError, json, sql};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -9,8 +9,10 @@ use std::collections::BTreeMap;
 use tidegate_core::{
     Code, Failure, Outcome, Receipt, RunId, RunState,
     changes::{Change, ChangesetInfo, Restatement},
+    event::{Draft, kind},
     incident::Trouble,
     seam::Violation,
+    trigger::Trigger,
 };
 
 /// What is kept of a run besides its receipt.
@@ -89,6 +91,8 @@ pub struct NewRun<'a> {
     pub key: &'a [String],
     /// The newest publication it reads.
     pub published_at: Timestamp,
+    /// What asked for it.
+    pub triggers: &'a [Trigger],
     /// Now.
     pub now: Timestamp,
 }
@@ -175,13 +179,30 @@ impl Ledger {
     /// The last run whose publications are not newer than `moment`.
     pub async fn as_of(&self, table: &str, moment: Timestamp) -> Result<Option<RunId>> {
         let (id,): (Option<i64>,) =
-            sqlx::query_as("SELECT max(id) FROM runs WHERE table_name = ?1 AND state = 'published' AND published_at <= ?2")
+            sqlx::query_as("SELECT max(id) FROM runs WHERE table_name = ?1 AND state = 'published' AND unixepoch(published_at, 'subsec') <= unixepoch(?2, 'subsec')")
                 .bind(table.to_owned())
                 .bind(moment.to_string())
                 .fetch_one(&self.pool)
                 .await
                 .map_err(sql)?;
         Ok(id.map(RunId))
+    }
+
+    /// Whether somebody wants this run to end.
+    pub async fn cancel_wanted(&self, id: RunId) -> Result<bool> {
+        let (wanted,): (i64,) =
+            sqlx::query_as("SELECT cancel FROM runs WHERE id = ?1").bind(id.0).fetch_one(&self.pool).await.map_err(sql)?;
+        Ok(wanted != 0)
+    }
+
+    /// Notes that somebody wants a run that is at work to end. `false` if it is over already.
+    pub async fn want_cancel(&self, id: RunId) -> Result<bool> {
+        let done = sqlx::query("UPDATE runs SET cancel = 1 WHERE id = ?1 AND state = 'running'")
+            .bind(id.0)
+            .execute(&self.pool)
+            .await
+            .map_err(sql)?;
+        Ok(done.rows_affected() == 1)
     }
 
     /// The pipelines the ledger knows, with the paths of their files.
@@ -230,12 +251,13 @@ pub async fn set_incident(tx: &mut Tx, pipeline: &str, incident: Option<(&Troubl
     Ok(())
 }
 
-/// Creates a run, at work.
+/// Creates a run, at work, and says so.
 pub async fn create(tx: &mut Tx, run: &NewRun<'_>) -> Result<RunId> {
+    let triggers = serde_json::to_string(run.triggers).map_err(json)?;
     let inputs = serde_json::to_string(run.inputs).map_err(json)?;
     let key = serde_json::to_string(run.key).map_err(json)?;
-    let query = "INSERT INTO runs (pipeline, kind, state, inputs, definition, table_name, table_key, published_at, created_at) \
-                 VALUES (?1, ?2, 'running', ?3, ?4, ?5, ?6, ?7, ?8) RETURNING id";
+    let query = "INSERT INTO runs (pipeline, kind, state, inputs, definition, table_name, table_key, published_at, created_at, triggers, trace) \
+                 VALUES (?1, ?2, 'running', ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) RETURNING id";
     let (id,): (i64,) = sqlx::query_as(query)
         .bind(run.pipeline.to_owned())
         .bind(run.kind.to_owned())
@@ -245,9 +267,13 @@ pub async fn create(tx: &mut Tx, run: &NewRun<'_>) -> Result<RunId> {
         .bind(key)
         .bind(run.published_at.to_string())
         .bind(run.now.to_string())
+        .bind(triggers)
+        .bind(uuid::Uuid::now_v7().simple().to_string())
         .fetch_one(&mut **tx)
         .await
         .map_err(sql)?;
+    let data = serde_json::json!({ "kind": run.kind, "triggers": run.triggers });
+    events::append(tx, run.pipeline, &Draft { kind: kind::RUN_STARTED, run: Some(RunId(id)), data }, run.now).await?;
     Ok(RunId(id))
 }
 

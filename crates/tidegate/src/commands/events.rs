@@ -7,6 +7,7 @@ use crate::{
 use clap::Args;
 use std::time::Duration;
 use tidegate_core::event::Event;
+use tidegate_runtime::ledger::events::Wanted;
 
 /// What happened
 #[derive(Debug, Args)]
@@ -16,6 +17,9 @@ use tidegate_core::event::Event;
 pub struct EventsArgs {
     /// Only those of this pipeline.
     pipeline: Option<String>,
+    /// Only those of this type, such as `tidegate.run.published`.
+    #[arg(long, value_name = "TYPE")]
+    kind: Option<String>,
     /// Only those after this number.
     #[arg(long, default_value_t = 0, value_name = "SEQUENCE")]
     after: i64,
@@ -29,7 +33,7 @@ pub async fn events(context: &Context, args: EventsArgs) -> Ending {
     let ledger = context.ledger().await?;
     let mut after = args.after;
     loop {
-        let events = ledger.events(args.pipeline.as_deref(), after, 1000).await?;
+        let events = ledger.events(&Wanted { pipeline: args.pipeline.as_deref(), kind: args.kind.as_deref(), after, limit: 1000 }).await?;
         for event in &events {
             after = event.sequence.unwrap_or(after);
             match context.terminal.format() {

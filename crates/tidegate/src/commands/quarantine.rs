@@ -174,7 +174,10 @@ async fn show(context: &Context, args: RowArgs) -> Ending {
 async fn retry(context: &Context, args: RetryArgs) -> Ending {
     let conductor = context.conductor(args.mirror).await?;
     let pipeline = context.pipeline_of(&conductor.ledger, &args.pipeline).await?;
-    let ended = conductor.run(&pipeline, RunOptions { again: true }).await.map_err(|failure: Failure| failure)?;
+    let ended = conductor
+        .run(&pipeline, RunOptions { again: true, triggers: vec![tidegate_core::trigger::Trigger::Manual] })
+        .await
+        .map_err(|failure: Failure| failure)?;
     ended.iter().for_each(|ended| context.terminal.ended(ended));
     Ok(ended.last().map_or(0, |last| super::exit_code(last.receipt.outcome)))
 }

@@ -9,6 +9,7 @@ use crate::{
 };
 use clap::Args;
 use std::path::PathBuf;
+use tidegate_core::trigger::Trigger;
 use tidegate_runtime::RunOptions;
 
 /// Run pipelines
@@ -39,7 +40,7 @@ pub async fn run(context: &Context, args: RunArgs) -> Ending {
     let conductor = context.conductor(args.mirror).await?;
     let mut code = 0;
     for pipeline in read {
-        match conductor.run(&pipeline, RunOptions { again: args.again }).await {
+        match conductor.run(&pipeline, RunOptions { again: args.again, triggers: vec![Trigger::Manual] }).await {
             Ok(ended) => {
                 for ended in &ended {
                     context.terminal.ended(ended);

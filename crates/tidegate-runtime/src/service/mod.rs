@@ -1,0 +1,312 @@
+//! The service: triggers ask for runs, the queue says whose turn it is, workers run, and what follows is delivered.
+//!
+//! ```text
+//! scheduler ─┐
+//! poller ────┤                    ┌▶ worker ─▶ Conductor::run ─▶ events ─┬▶ after-trigger
+//! intake ────┼─▶ queue (ledger) ──┤                                      ├▶ outbox: notifiers
+//! hook ──────┤                    └▶ worker                              └▶ live streams
+//! person ────┘
+//! ```
+//!
+//! Everything that must survive a crash is in the ledger or in a file that was brought to disk before it was answered.
+//! Each part has a `step` that does what is due at the time of the conductor's clock and returns: tests drive the steps
+//! with a clock of their own, and [`Service::run`] drives them with a real one.
+
+mod after;
+mod outbox;
+mod poller;
+mod reload;
+mod scheduler;
+mod worker;
+
+use crate::{Conductor, Delivery, Ended, error::Result, ledger::events};
+use jiff::Timestamp;
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tidegate_core::{
+    Failure,
+    event::{Draft, kind},
+    pipeline::Pipeline,
+    trigger::Trigger,
+};
+use tokio::{sync::Notify, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+/// How often the ledger is asked whether another process has put something there.
+const GLANCE: Duration = Duration::from_millis(250);
+/// How often the pipelines' files are looked at.
+const RELOAD: Duration = Duration::from_secs(2);
+/// Wait after an error of the service's own before it tries again.
+const AFTER_ERROR: Duration = Duration::from_secs(1);
+
+/// What a service may do.
+#[derive(Debug, Clone)]
+pub struct ServiceOptions {
+    /// Most runs at work at a time, over all processes on the ledger.
+    pub max_concurrent_runs: usize,
+    /// How long a process may be silent before its runs are taken over.
+    pub lease: Duration,
+    /// How long runs at work may take to end once the service is asked to.
+    pub grace: Duration,
+}
+
+impl Default for ServiceOptions {
+    fn default() -> Self {
+        Self { max_concurrent_runs: 2, lease: Duration::from_secs(15), grace: Duration::from_secs(30) }
+    }
+}
+
+/// How a pipeline is read again from its folder.
+pub type Reader = Arc<dyn Fn(&std::path::Path) -> std::result::Result<Arc<Pipeline>, Vec<Failure>> + Send + Sync>;
+/// Told of what the service does.
+pub type Watcher = Arc<dyn Fn(&Note) + Send + Sync>;
+
+/// Something to tell whoever watches the service.
+#[derive(Debug)]
+pub enum Note<'a> {
+    /// A run ended.
+    Ended(&'a Ended),
+    /// Something went wrong beside the runs.
+    Failed(&'a str, &'a Failure),
+    /// A pipeline was read again.
+    Reloaded(&'a str),
+}
+
+/// A running service.
+pub struct Service {
+    /// Runs pipelines.
+    pub conductor: Conductor,
+    options: ServiceOptions,
+    /// This process, in leases.
+    owner: String,
+    served: Mutex<BTreeMap<String, Served>>,
+    reader: Reader,
+    watcher: Watcher,
+    /// Wakes workers when there is something in the queue.
+    wake: Notify,
+    /// When each schedule is due next.
+    due: Mutex<BTreeMap<String, (tidegate_core::pipeline::Schedule, Timestamp)>>,
+    /// The newest event that downstream pipelines were looked at for.
+    followed: std::sync::atomic::AtomicI64,
+    polls: poller::Polls,
+    sending: outbox::Sending,
+    counters: Counters,
+}
+
+/// A pipeline that is served.
+#[derive(Clone)]
+struct Served {
+    pipeline: Arc<Pipeline>,
+    /// Where it was read from.
+    folder: PathBuf,
+    /// What its files looked like when they were read.
+    stamp: String,
+}
+
+/// What happened since the process began, for `/metrics`.
+#[derive(Debug, Default)]
+pub struct Counters {
+    runs: Mutex<BTreeMap<(String, &'static str), u64>>,
+    rows: Mutex<BTreeMap<(String, &'static str), u64>>,
+    polls: Mutex<BTreeMap<&'static str, u64>>,
+}
+
+impl Counters {
+    fn lock<K>(map: &Mutex<BTreeMap<K, u64>>) -> std::sync::MutexGuard<'_, BTreeMap<K, u64>> {
+        map.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ended(&self, ended: &Ended) {
+        let receipt = &ended.receipt;
+        *Self::lock(&self.runs).entry((receipt.pipeline.clone(), receipt.outcome.as_str())).or_default() += 1;
+        if receipt.outcome == tidegate_core::Outcome::Published {
+            let mut rows = Self::lock(&self.rows);
+            let counts = receipt.counts;
+            for (what, n) in
+                [("new", counts.new), ("updated", counts.updated), ("removed", counts.removed), ("unchanged", counts.unchanged)]
+            {
+                *rows.entry((receipt.pipeline.clone(), what)).or_default() += n;
+            }
+        }
+    }
+
+    fn polled(&self, how: &'static str) {
+        *Self::lock(&self.polls).entry(how).or_default() += 1;
+    }
+
+    /// Runs ended, by pipeline and outcome.
+    pub fn runs(&self) -> BTreeMap<(String, &'static str), u64> {
+        Self::lock(&self.runs).clone()
+    }
+
+    /// Rows of published runs, by pipeline and what became of them.
+    pub fn rows(&self) -> BTreeMap<(String, &'static str), u64> {
+        Self::lock(&self.rows).clone()
+    }
+
+    /// Polls, by how they were answered.
+    pub fn polls(&self) -> BTreeMap<&'static str, u64> {
+        Self::lock(&self.polls).clone()
+    }
+}
+
+impl Service {
+    /// Over these pipelines, each with the folder it was read from.
+    pub async fn new(
+        mut conductor: Conductor,
+        pipelines: Vec<(PathBuf, Arc<Pipeline>)>,
+        options: ServiceOptions,
+        reader: Reader,
+        watcher: Watcher,
+    ) -> Result<Self> {
+        conductor.delivery = Delivery::Deferred;
+        let mut tx = conductor.ledger.begin().await?;
+        for (_, pipeline) in &pipelines {
+            crate::ledger::runs::know_pipeline(&mut tx, pipeline.name(), &pipeline.path).await?;
+        }
+        tx.commit().await.map_err(crate::error::sql)?;
+        let served = pipelines.into_iter().map(|(folder, pipeline)| {
+            let stamp = reload::stamp(&pipeline);
+            (pipeline.name().to_owned(), Served { pipeline, folder, stamp })
+        });
+        Ok(Self {
+            served: Mutex::new(served.collect()),
+            conductor,
+            options,
+            owner: uuid::Uuid::now_v7().simple().to_string(),
+            reader,
+            watcher,
+            wake: Notify::new(),
+            due: Mutex::default(),
+            followed: std::sync::atomic::AtomicI64::new(-1),
+            polls: poller::Polls::default(),
+            sending: outbox::Sending::default(),
+            counters: Counters::default(),
+        })
+    }
+
+    fn now(&self) -> Timestamp {
+        (self.conductor.clock)()
+    }
+
+    fn served(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Served>> {
+        self.served.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The pipelines that are served, as they are now.
+    pub fn pipelines(&self) -> Vec<Arc<Pipeline>> {
+        self.served().values().map(|served| Arc::clone(&served.pipeline)).collect()
+    }
+
+    /// The pipeline of this name, if it is served.
+    pub fn pipeline(&self, name: &str) -> Option<Arc<Pipeline>> {
+        self.served().get(name).map(|served| Arc::clone(&served.pipeline))
+    }
+
+    /// What happened since the process began.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Asks for a run.
+    pub async fn ask(&self, pipeline: &str, trigger: &Trigger) -> Result<()> {
+        self.conductor.ledger.ask(pipeline, trigger, self.now()).await?;
+        self.wake.notify_one();
+        Ok(())
+    }
+
+    /// Pauses a pipeline, or lets it go on, and says so.
+    pub async fn pause(&self, pipeline: &str, pause: bool) -> Result<()> {
+        pause_pipeline(&self.conductor, pipeline, pause).await?;
+        self.wake.notify_one();
+        Ok(())
+    }
+
+    /// Works until `stop`; then lets runs that are at work end, up to the grace period.
+    ///
+    /// Whatever is not done by then is left as it is: the ledger has it, and the next process goes on with it.
+    pub async fn run(self: &Arc<Self>, stop: CancellationToken) {
+        let mut helpers = JoinSet::new();
+        self.every(&mut helpers, &stop, GLANCE, |service| async move { service.schedule().await });
+        self.every(&mut helpers, &stop, GLANCE, |service| async move { service.follow_others().await });
+        self.every(&mut helpers, &stop, GLANCE, |service| async move { service.poll().await });
+        self.every(&mut helpers, &stop, GLANCE, |service| async move { service.deliver_waiting().await });
+        self.every(&mut helpers, &stop, RELOAD, |service| async move { service.reload().await });
+        let mut workers = JoinSet::new();
+        for _ in 0..self.options.max_concurrent_runs {
+            let (service, stop) = (Arc::clone(self), stop.clone());
+            workers.spawn(async move {
+                while !stop.is_cancelled() {
+                    match service.work().await {
+                        Ok(true) => {}
+                        Ok(false) => {
+                            tokio::select! {
+                                () = service.wake.notified() => {}
+                                () = tokio::time::sleep(GLANCE) => {}
+                                () = stop.cancelled() => {}
+                            }
+                        }
+                        Err(failure) => service.stumble("queue", &failure, &stop).await,
+                    }
+                }
+            });
+        }
+        stop.cancelled().await;
+        helpers.abort_all();
+        let ended = tokio::time::timeout(self.options.grace, async { while workers.join_next().await.is_some() {} }).await;
+        if ended.is_err() {
+            tracing::warn!("runs at work did not end in time; they are repeated at the next start");
+            workers.abort_all();
+        }
+    }
+
+    fn every<F, W>(self: &Arc<Self>, tasks: &mut JoinSet<()>, stop: &CancellationToken, pause: Duration, step: F)
+    where
+        F: Fn(Arc<Self>) -> W + Send + 'static,
+        W: Future<Output = Result<()>> + Send,
+    {
+        let (service, stop) = (Arc::clone(self), stop.clone());
+        tasks.spawn(async move {
+            while !stop.is_cancelled() {
+                if let Err(failure) = step(Arc::clone(&service)).await {
+                    service.stumble("service", &failure, &stop).await;
+                }
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => {}
+                    () = stop.cancelled() => {}
+                }
+            }
+        });
+    }
+
+    async fn stumble(&self, what: &str, failure: &Failure, stop: &CancellationToken) {
+        (self.watcher)(&Note::Failed(what, failure));
+        tokio::select! {
+            () = tokio::time::sleep(AFTER_ERROR) => {}
+            () = stop.cancelled() => {}
+        }
+    }
+
+    async fn say(&self, pipeline: &str, kind: &'static str, data: serde_json::Value) -> Result<()> {
+        say(&self.conductor, pipeline, kind, data).await
+    }
+}
+
+async fn say(conductor: &Conductor, pipeline: &str, kind: &'static str, data: serde_json::Value) -> Result<()> {
+    let mut tx = conductor.ledger.begin().await?;
+    events::append(&mut tx, pipeline, &Draft { kind, run: None, data }, conductor.now()).await?;
+    tx.commit().await.map_err(crate::error::sql)
+}
+
+/// Pauses a pipeline, or lets it go on, and says so. Works beside a service as well as in it.
+pub async fn pause_pipeline(conductor: &Conductor, pipeline: &str, pause: bool) -> Result<()> {
+    let now = conductor.now();
+    conductor.ledger.pause(pipeline, pause.then_some(now)).await?;
+    let kind = if pause { kind::PIPELINE_PAUSED } else { kind::PIPELINE_RESUMED };
+    say(conductor, pipeline, kind, serde_json::json!({})).await
+}

@@ -1,0 +1,145 @@
+//! Workers: take what is due, run it, and decide what becomes of it.
+
+use super::{Note, Service};
+use crate::{
+    Ended, RunOptions,
+    error::{Result, sql},
+    ledger::{
+        events,
+        queue::{self, Claim},
+    },
+};
+use jiff::Timestamp;
+use serde_json::json;
+use std::{
+    hash::{BuildHasher as _, RandomState},
+    sync::Arc,
+    time::Duration,
+};
+use tidegate_core::{
+    Class, Code, Failure, Outcome,
+    event::{Draft, kind},
+    pipeline::Pipeline,
+    retry,
+    trigger::Trigger,
+};
+
+/// How soon a pipeline is tried again that somebody else is running.
+const LOCKED: Duration = Duration::from_secs(1);
+
+/// What becomes of an entry of the queue.
+enum Verdict {
+    /// It is done.
+    Done,
+    /// It is tried again, as one try more.
+    Again(Duration),
+    /// It could not begin; that was no try.
+    Later(Duration),
+}
+
+impl Service {
+    /// Takes the next entry of the queue and works it off. `false` if nothing is due.
+    pub async fn work(&self) -> Result<bool> {
+        let names: Vec<String> = self.pipelines().iter().map(|pipeline| pipeline.name().to_owned()).collect();
+        let options = &self.options;
+        let claim = self.conductor.ledger.claim(&self.owner, &names, options.max_concurrent_runs, options.lease, self.now()).await?;
+        let Some(claim) = claim else { return Ok(false) };
+        let Some(pipeline) = self.pipeline(&claim.pipeline) else { return Ok(false) };
+        let verdict = self.run_claimed(&pipeline, &claim).await;
+        self.settle(&claim, verdict).await?;
+        Ok(true)
+    }
+
+    async fn run_claimed(&self, pipeline: &Arc<Pipeline>, claim: &Claim) -> Verdict {
+        let mut triggers = claim.triggers.clone();
+        if claim.taken_over {
+            triggers.push(Trigger::Repair);
+        }
+        let ran = {
+            let run = self.conductor.run(pipeline, RunOptions { again: false, triggers });
+            tokio::pin!(run);
+            // Says every now and then that this process is alive.
+            let mut beat = tokio::time::interval(self.options.lease / 3);
+            beat.tick().await;
+            loop {
+                tokio::select! {
+                    ran = &mut run => break ran,
+                    _ = beat.tick() => {
+                        let kept = self.conductor.ledger.heartbeat(&self.owner, claim.id, self.options.lease, self.now()).await;
+                        if !matches!(kept, Ok(true)) {
+                            tracing::warn!(pipeline = claim.pipeline, "the lease of a run could not be renewed");
+                        }
+                    }
+                }
+            }
+        };
+        match ran {
+            Ok(ended) => {
+                // A look that found nothing new is no run.
+                let is_run = |ended: &&Ended| ended.receipt.run.is_some() || ended.receipt.outcome == Outcome::Waiting;
+                for ended in ended.iter().filter(is_run) {
+                    self.counters.ended(ended);
+                    (self.watcher)(&Note::Ended(ended));
+                }
+                self.judge(pipeline, claim, ended.last())
+            }
+            Err(failure) if failure.code == Code::TG402 => Verdict::Later(LOCKED),
+            Err(failure) => {
+                (self.watcher)(&Note::Failed(&claim.pipeline, &failure));
+                self.again(pipeline, claim, &failure)
+            }
+        }
+    }
+
+    fn judge(&self, pipeline: &Pipeline, claim: &Claim, last: Option<&Ended>) -> Verdict {
+        let Some(last) = last else { return Verdict::Done };
+        if let Some(failure) = last.receipt.error.as_ref().filter(|_| last.receipt.outcome == Outcome::Failed) {
+            return self.again(pipeline, claim, failure);
+        }
+        // Published, and a destination is behind: it catches up without waiting for the next trigger.
+        match last.after.first() {
+            Some(failure) => self.again(pipeline, claim, failure),
+            None => Verdict::Done,
+        }
+    }
+
+    /// Retry policy: reads the class of the error and nothing else. What is given up here comes again with the next trigger,
+    /// and publications that were recorded are remembered in any case.
+    fn again(&self, pipeline: &Pipeline, claim: &Claim, failure: &Failure) -> Verdict {
+        let tried = claim.tries + 1;
+        if failure.class() != Class::Transient || tried >= pipeline.file.retry.tries.max(1) {
+            return Verdict::Done;
+        }
+        Verdict::Again(retry::backoff(tried + 1, jitter()))
+    }
+
+    async fn settle(&self, claim: &Claim, verdict: Verdict) -> Result<()> {
+        let now = self.now();
+        let mut tx = self.conductor.ledger.begin().await?;
+        queue::finish(&mut tx, &self.owner, claim.id).await?;
+        match verdict {
+            Verdict::Done => {}
+            Verdict::Again(wait) => {
+                let data = json!({ "why": "retry", "try": claim.tries + 2, "seconds": wait.as_secs_f64() });
+                events::append(&mut tx, &claim.pipeline, &Draft { kind: kind::RUN_QUEUED, run: None, data }, now).await?;
+                queue::enqueue(&mut tx, &claim.pipeline, &Trigger::Retry, claim.tries + 1, later(now, wait), now).await?;
+            }
+            Verdict::Later(wait) => {
+                for trigger in &claim.triggers {
+                    queue::enqueue(&mut tx, &claim.pipeline, trigger, claim.tries, later(now, wait), now).await?;
+                }
+            }
+        }
+        tx.commit().await.map_err(sql)
+    }
+}
+
+pub(super) fn later(now: Timestamp, wait: Duration) -> Timestamp {
+    now.checked_add(wait).unwrap_or(now)
+}
+
+/// A number in `0.0..1.0`, another one each time.
+#[allow(clippy::cast_precision_loss, reason = "a share need not be exact")]
+pub(super) fn jitter() -> f64 {
+    (RandomState::new().hash_one(0u8) >> 11) as f64 / (1u64 << 53) as f64
+}

@@ -1,0 +1,99 @@
+//! A running `tidegate serve`, and how to look at it.
+
+use crate::environment::Environment;
+use serde_json::Value;
+use std::{
+    io::{BufRead as _, BufReader},
+    process::{Child, Stdio},
+    sync::{
+        Arc, Mutex,
+        mpsc::{self, Receiver},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+/// Longest wait for anything.
+pub const LONG: Duration = Duration::from_secs(60);
+
+/// A process that serves. Killed when it is dropped.
+pub struct Serving {
+    child: Child,
+    receipts: Receiver<Value>,
+    told: Arc<Mutex<Vec<String>>>,
+}
+
+impl Serving {
+    /// `tidegate serve ARGS -o json`
+    pub fn start(environment: &Environment, args: &[&str]) -> Self {
+        let all: Vec<&str> = ["serve"].into_iter().chain(args.iter().copied()).chain(["-o", "json"]).collect();
+        let mut child = environment.command(&all).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let (send, receipts) = mpsc::channel();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        thread::spawn(move || {
+            for line in stdout.lines().map_while(Result::ok) {
+                let _ = send.send(serde_json::from_str(&line).unwrap_or(Value::Null));
+            }
+        });
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let (stderr, lines) = (BufReader::new(child.stderr.take().unwrap()), Arc::clone(&told));
+        thread::spawn(move || stderr.lines().map_while(Result::ok).for_each(|line| lines.lock().unwrap().push(line)));
+        let serving = Self { child, receipts, told };
+        serving.wait_for("serving ");
+        serving
+    }
+
+    /// What it wrote to stderr so far.
+    pub fn told(&self) -> String {
+        self.told.lock().unwrap().join("\n")
+    }
+
+    /// Waits until it has written this to stderr, and gives the line.
+    pub fn wait_for(&self, text: &str) -> String {
+        let deadline = Instant::now() + LONG;
+        loop {
+            if let Some(line) = self.told.lock().unwrap().iter().find(|line| line.contains(text)) {
+                return line.clone();
+            }
+            assert!(Instant::now() < deadline, "`{text}` was not written:\n{}", self.told());
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// The next receipt.
+    pub fn receipt(&self) -> Value {
+        self.receipts.recv_timeout(LONG).unwrap_or_else(|_| panic!("no receipt came:\n{}", self.told()))
+    }
+
+    /// Whether no receipt comes for a while.
+    pub fn is_quiet(&self, for_so_long: Duration) -> bool {
+        self.receipts.recv_timeout(for_so_long).is_err()
+    }
+
+    /// Asks it to stop, and gives its exit code.
+    pub fn stop(mut self) -> Option<i32> {
+        let pid = self.child.id().to_string();
+        assert!(std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        let deadline = Instant::now() + LONG;
+        while Instant::now() < deadline {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        panic!("it did not stop:\n{}", self.told());
+    }
+
+    /// Ends it as a power failure of the process would.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
