@@ -24,6 +24,7 @@ mod notifications;
 mod pipelines;
 mod repairs;
 mod replays;
+mod server;
 mod serving;
 mod sources;
 mod spectrum;

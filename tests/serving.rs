@@ -3,7 +3,8 @@
 use crate::environment::Environment;
 use serde_json::Value;
 use std::{
-    io::{BufRead as _, BufReader},
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::TcpStream,
     process::{Child, Stdio},
     sync::{
         Arc, Mutex,
@@ -26,7 +27,7 @@ pub struct Serving {
 impl Serving {
     /// `tidegate serve ARGS -o json`
     pub fn start(environment: &Environment, args: &[&str]) -> Self {
-        let all: Vec<&str> = ["serve"].into_iter().chain(args.iter().copied()).chain(["-o", "json"]).collect();
+        let all: Vec<&str> = ["serve"].into_iter().chain(args.iter().copied()).chain(["--listen", "127.0.0.1:0", "-o", "json"]).collect();
         let mut child = environment.command(&all).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (send, receipts) = mpsc::channel();
         let stdout = BufReader::new(child.stdout.take().unwrap());
@@ -60,6 +61,16 @@ impl Serving {
         }
     }
 
+    /// Where it listens.
+    pub fn address(&self) -> String {
+        self.wait_for("listening on http://").split("http://").nth(1).unwrap().to_owned()
+    }
+
+    /// Sends a request and gives status and body.
+    pub fn request(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> (u16, String) {
+        request(&self.address(), method, path, headers, body)
+    }
+
     /// The next receipt.
     pub fn receipt(&self) -> Value {
         self.receipts.recv_timeout(LONG).unwrap_or_else(|_| panic!("no receipt came:\n{}", self.told()))
@@ -89,6 +100,22 @@ impl Serving {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
+}
+
+/// One request on a connection of its own; status and body.
+pub fn request(address: &str, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(LONG)).unwrap();
+    let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let head =
+        format!("{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-length: {}\r\n{headers}\r\n", body.len());
+    // A server that refuses a body may hang up before it has all of it.
+    let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body));
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    (head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0), body.to_owned())
 }
 
 impl Drop for Serving {

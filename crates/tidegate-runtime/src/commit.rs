@@ -7,7 +7,7 @@ use crate::{
     ledger::{
         Tx, events,
         outbox::{self, NewEntry},
-        quarantine,
+        quarantine::{self, Reconcile},
         runs::{self, Report, Run},
         snapshots,
     },
@@ -46,8 +46,11 @@ impl Conductor {
         let mut tx = self.ledger.begin().await?;
         let mut opened = Vec::new();
         if settled {
-            let movements =
-                quarantine::reconcile(&mut tx, pipeline.name(), run.id, &judged.prepared.rejected, &healed(pipeline, &judged), now).await?;
+            let movements = quarantine::reconcile(
+                &mut tx,
+                &Reconcile { pipeline, run: run.id, rejected: &judged.prepared.rejected, healed: &healed(pipeline, &judged), now },
+            )
+            .await?;
             report.quarantine = [movements.opened.len() as u64, movements.resolved, movements.open];
             opened = movements.opened;
             for (source, id) in &run.inputs {

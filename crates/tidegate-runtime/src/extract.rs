@@ -3,6 +3,7 @@
 use crate::{
     Conductor, Ended, RunOptions,
     error::Result,
+    intake::PushSource,
     ledger::{
         runs::{self, NewRun, Report, Run},
         snapshots::{self, NewSnapshot, Snapshot, SourceState},
@@ -12,9 +13,9 @@ use crate::{
 use jiff::Timestamp;
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 use tidegate_core::{
-    Code, Counts, Failure, Outcome, Receipt, SourceReceipt,
+    Code, Counts, Failure, Outcome, Receipt, RunId, RunState, SourceReceipt,
     pipeline::Pipeline,
-    seam::{Fetched, Landing as _, Validators},
+    seam::{Fetched, Landing as _, Source, Validators},
     trigger::Trigger,
 };
 
@@ -48,6 +49,14 @@ impl Conductor {
     /// Asks every source, and runs the pipeline if there is something new.
     pub(crate) async fn run_new(&self, pipeline: &Arc<Pipeline>, options: &RunOptions) -> Result<Ended> {
         let started = self.now();
+        // What was pushed is there once: a held run is not released by later rows, they wait for a person's decision.
+        if pipeline.is_incremental()
+            && let Some(held) = self.ledger.runs_in(pipeline.name(), RunState::Done(Outcome::Held), RunId(0)).await?.pop()
+        {
+            let receipt = self.receipt_of_nothing(pipeline, Outcome::Unchanged, started).await?;
+            let note = Some(format!("run {} is held, and what was pushed since waits for `approve` or `discard`", held.id));
+            return Ok(Ended { receipt, report: Report { note, ..Report::default() }, after: Vec::new() });
+        }
         let heads = match self.ask(pipeline).await {
             Ok(heads) => heads,
             Err(failure) => return self.fail_extract(pipeline, failure, &options.triggers, started).await,
@@ -65,6 +74,14 @@ impl Conductor {
         self.execute(pipeline, run).await
     }
 
+    /// The source of this name: out in the world, or what was pushed here.
+    pub(crate) fn source(&self, pipeline: &Pipeline, name: &str) -> Result<Box<dyn Source>> {
+        match pipeline.file.sources.get(name).filter(|spec| spec.push.is_some()) {
+            Some(spec) => Ok(Box::new(PushSource::new(&self.home, pipeline.name(), name, spec))),
+            None => self.outside.source(pipeline, name),
+        }
+    }
+
     async fn ask(&self, pipeline: &Arc<Pipeline>) -> Result<Heads> {
         let mut given = BTreeMap::new();
         for (name, spec) in &pipeline.file.sources {
@@ -72,7 +89,7 @@ impl Conductor {
             // What another address said about its file says nothing about this one's.
             let state = state.filter(|state| state.place == spec.place());
             let known = state.as_ref().map(|state| state.validators.clone()).unwrap_or_default();
-            let source = self.outside.source(pipeline, name)?;
+            let source = self.source(pipeline, name)?;
             let mut landing =
                 RawLanding::new(&self.home, pipeline.name(), name, pipeline.file.limits.max_bytes, Arc::clone(&self.progress));
             let fetched = source.fetch(&known, &mut landing).await?;
@@ -98,7 +115,8 @@ impl Conductor {
                         None => None,
                     };
                     match latest {
-                        Some(latest) if latest.sha256 == sha256 => Given::SameBytes(validators),
+                        // The same rows pushed twice are two pushes.
+                        Some(latest) if latest.sha256 == sha256 && spec.push.is_none() => Given::SameBytes(validators),
                         _ => Given::New { parts, sha256, validators, published_at: published_at.unwrap_or(now) },
                     }
                 }
@@ -128,6 +146,11 @@ impl Conductor {
 
     /// All sources gave what they gave before: says how things stand, or none if the definition changed meanwhile.
     async fn nothing_new(&self, pipeline: &Arc<Pipeline>, heads: &Heads, started: Timestamp) -> Result<Option<Ended>> {
+        // Rows that were pushed are run once, whatever the definition says later.
+        if pipeline.is_incremental() {
+            let receipt = self.receipt_of_nothing(pipeline, Outcome::Unchanged, started).await?;
+            return Ok(Some(Ended { receipt, report: Report::default(), after: Vec::new() }));
+        }
         let recent = self.ledger.runs(Some(pipeline.name()), 100).await?;
         let Some(last) = recent.iter().find(|run| !run.inputs.is_empty()).cloned() else { return Ok(None) };
         // A publisher that could not be reached and now can: people are told, so it takes a run.
@@ -245,7 +268,18 @@ impl Conductor {
         tidegate_core::fault::point("extract.before_record");
         tx.commit().await.map_err(crate::error::sql)?;
         tidegate_core::fault::point("extract.recorded");
+        self.forget_pushed(pipeline).await?;
         self.ledger.run(id).await
+    }
+
+    /// Removes pushed rows that a recorded run has read: they are in the raw store now.
+    async fn forget_pushed(&self, pipeline: &Arc<Pipeline>) -> Result<()> {
+        for (name, spec) in pipeline.file.sources.iter().filter(|(_, spec)| spec.push.is_some()) {
+            if let Some(state) = self.ledger.source_state(pipeline.name(), name).await? {
+                PushSource::new(&self.home, pipeline.name(), name, spec).forget(&state.validators);
+            }
+        }
+        Ok(())
     }
 
     /// The publication of a source that a run reads: the newest, unless that was discarded or set aside.

@@ -61,6 +61,11 @@ impl Home {
         self.root.join(&info.file)
     }
 
+    /// Where rows pushed to a source wait for a run.
+    pub fn intake(&self, pipeline: &str, source: &str) -> PathBuf {
+        self.root.join("intake").join(pipeline).join(source)
+    }
+
     /// A folder for one run's intermediate data.
     pub fn scratch(&self, pipeline: &str) -> PathBuf {
         self.root.join("scratch").join(pipeline)

@@ -15,6 +15,7 @@ mod execute;
 mod extract;
 mod follow;
 mod home;
+pub mod intake;
 pub mod ledger;
 pub mod raw;
 mod recover;

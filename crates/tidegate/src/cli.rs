@@ -83,6 +83,9 @@ pub enum Command {
     Run(commands::run::RunArgs),
     /// Run pipelines whenever their triggers say so, until told to stop.
     Serve(commands::serve::ServeArgs),
+    /// Who may do what over HTTP: create, list, revoke.
+    #[command(subcommand)]
+    Token(commands::token::TokenCommand),
     /// What waits to be run, and what is at work.
     Queue(commands::serve::QueueArgs),
     /// Let a served pipeline rest; what is asked for meanwhile waits.

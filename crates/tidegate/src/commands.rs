@@ -17,6 +17,7 @@ pub mod schema;
 pub mod serve;
 pub mod status;
 pub mod test;
+pub mod token;
 pub mod validate;
 
 use crate::{
@@ -37,6 +38,7 @@ pub async fn dispatch(cli: Cli) -> ExitCode {
         Command::Plan(args) => run::plan(&context, args).await,
         Command::Run(args) => run::run(&context, args).await,
         Command::Serve(args) => serve::serve(&context, args).await,
+        Command::Token(command) => token::token(&context, command).await,
         Command::Queue(args) => serve::queue(&context, args).await,
         Command::Pause(args) => serve::pause(&context, args).await,
         Command::Resume(args) => serve::resume(&context, args).await,

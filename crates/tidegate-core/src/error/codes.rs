@@ -70,12 +70,17 @@ codes! {
     TG407 = Terminal, "a kept file is missing or was altered";
     TG408 = User, "a newer run has been published";
     TG409 = User, "there is no such quarantined row";
+    TG410 = Transient, "the intake is full";
     // 5: destinations
     TG501 = Transient, "a destination did not take the changes";
     TG502 = Terminal, "the table was changed by somebody else";
     // 6: notifications
     TG601 = Transient, "a notification could not be delivered";
     TG602 = User, "a template is not valid";
+    // 7: the server
+    TG701 = User, "the request has no valid token";
+    TG702 = User, "the token does not allow this";
+    TG703 = User, "the request is not valid";
     // 9: our own mistakes
     TG901 = Bug, "Tidegate made a mistake";
 }

@@ -142,6 +142,11 @@ impl Pipeline {
         &self.file.table.name
     }
 
+    /// Whether a run reads only what came since the last one: rows that were pushed. What is not in it is not gone.
+    pub fn is_incremental(&self) -> bool {
+        self.file.sources.values().any(|source| source.push.is_some())
+    }
+
     /// Columns of the table whose values are not shown: those with the name of a sensitive column of a source.
     pub fn sensitive_columns(&self) -> Vec<String> {
         let columns = self.file.sources.values().flat_map(|source| source.columns.iter());

@@ -118,6 +118,11 @@ fn triggers(problems: &mut Problems, file: &PipelineFile) {
             problems.add(&["sources", name, "format"], "only `csv` and `jsonl` can be pushed");
         }
     }
+    if let (Some((name, _)), true) = (pushed, file.sources.len() > 1) {
+        problems
+            .add(&["sources"], format!("source `{name}` is pushed to, and the pipeline has other sources"))
+            .hint("make a pipeline of its own for the pushed rows, and read its table in another");
+    }
     let Some(triggers) = &file.triggers else { return };
     if let Some(schedule) = &triggers.schedule {
         if let Err(why) = crate::schedule::parse_cron(&schedule.cron) {

@@ -10,6 +10,8 @@ pub mod quarantine;
 pub mod queue;
 pub mod runs;
 pub mod snapshots;
+pub mod standings;
+pub mod tokens;
 
 use crate::{
     error::{Result, StateError, sql},

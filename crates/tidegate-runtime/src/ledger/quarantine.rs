@@ -7,6 +7,7 @@ use sqlx::{Row as _, sqlite::SqliteRow};
 use std::collections::{BTreeMap, BTreeSet};
 use tidegate_core::{
     Code, Failure, RunId,
+    pipeline::Pipeline,
     quarantine::{Quarantined, Rejected, Status},
 };
 
@@ -90,18 +91,28 @@ impl Ledger {
     }
 }
 
+/// What a run found of bad rows.
+pub struct Reconcile<'a> {
+    /// The pipeline.
+    pub pipeline: &'a Pipeline,
+    /// The run.
+    pub run: RunId,
+    /// Rows it rejected.
+    pub rejected: &'a [Rejected],
+    /// Identities of open rows that are good now, by source.
+    pub healed: &'a BTreeMap<String, BTreeSet<String>>,
+    /// Now.
+    pub now: Timestamp,
+}
+
 /// Reconciles what a run rejected with what was in quarantine.
 ///
 /// A row that was bad before and still is stays, and is not new. A row that is not rejected any more is resolved: it is
-/// good now (`healed`), or the publisher took it out. A row that a person discarded stays discarded while its text is the same.
-pub async fn reconcile(
-    tx: &mut Tx,
-    pipeline: &str,
-    run: RunId,
-    rejected: &[Rejected],
-    healed: &BTreeMap<String, BTreeSet<String>>,
-    now: Timestamp,
-) -> Result<Movements> {
+/// good now (`healed`), or the publisher took it out. A row that a person discarded stays discarded while its text is the
+/// same. Where runs read only what is new, a row that does not come again is still bad, and one that does is another one.
+pub async fn reconcile(tx: &mut Tx, found: &Reconcile<'_>) -> Result<Movements> {
+    let Reconcile { run, rejected, healed, now, .. } = *found;
+    let (pipeline, incremental) = (found.pipeline.name(), found.pipeline.is_incremental());
     let known = sqlx::query("SELECT * FROM quarantine WHERE pipeline = ?1 AND status IN ('open', 'discarded') ORDER BY id")
         .bind(pipeline.to_owned())
         .fetch_all(&mut **tx)
@@ -121,7 +132,7 @@ pub async fn reconcile(
     let mut movements = Movements::default();
     for row in rejected {
         let json_row = serde_json::to_string(row).map_err(json)?;
-        let before = open.get_mut(&(row.source.clone(), row.identity.clone())).and_then(Vec::pop);
+        let before = if incremental { None } else { open.get_mut(&(row.source.clone(), row.identity.clone())).and_then(Vec::pop) };
         if let Some(before) = before {
             sqlx::query("UPDATE quarantine SET row = ?2, last_run = ?3, seen = seen + 1 WHERE id = ?1")
                 .bind(before.id)
@@ -148,6 +159,10 @@ pub async fn reconcile(
     }
     for ((source, identity), rows) in open {
         let good = healed.get(&source).is_some_and(|healed| healed.contains(&identity));
+        if incremental && !good {
+            movements.open += rows.len() as u64;
+            continue;
+        }
         let why = if good { "the row is good now" } else { "the row is no longer published" };
         for row in rows {
             close(tx, row.id, Status::Resolved, Some(run), why).await?;

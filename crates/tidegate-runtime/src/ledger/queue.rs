@@ -155,6 +155,16 @@ impl Ledger {
         Ok(done.rows_affected() == 1)
     }
 
+    /// Whether a run of this pipeline is asked for already.
+    pub async fn is_waiting(&self, pipeline: &str) -> Result<bool> {
+        let row: Option<(i64,)> = sqlx::query_as("SELECT 1 FROM queue WHERE pipeline = ?1 AND state = 'waiting'")
+            .bind(pipeline.to_owned())
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(sql)?;
+        Ok(row.is_some())
+    }
+
     /// The whole queue, in the order of asking.
     pub async fn queue(&self) -> Result<Vec<Entry>> {
         let rows: Vec<(String, String, String, u32, i64, Option<i64>)> =

@@ -13,13 +13,19 @@
 //! with a clock of their own, and [`Service::run`] drives them with a real one.
 
 mod after;
+pub mod news;
 mod outbox;
 mod poller;
 mod reload;
 mod scheduler;
 mod worker;
 
-use crate::{Conductor, Delivery, Ended, error::Result, ledger::events};
+use crate::{
+    Conductor, Delivery, Ended,
+    error::Result,
+    intake::{Accepted, Intake},
+    ledger::events,
+};
 use jiff::Timestamp;
 use std::{
     collections::BTreeMap,
@@ -39,6 +45,10 @@ use tokio_util::sync::CancellationToken;
 
 /// How often the ledger is asked whether another process has put something there.
 const GLANCE: Duration = Duration::from_millis(250);
+/// How often the intake is looked at.
+const INTAKE: Duration = Duration::from_millis(50);
+/// How often the ledger is asked for new events, while somebody listens.
+const NEWS: Duration = Duration::from_millis(50);
 /// How often the pipelines' files are looked at.
 const RELOAD: Duration = Duration::from_secs(2);
 /// Wait after an error of the service's own before it tries again.
@@ -95,7 +105,8 @@ pub struct Service {
     followed: std::sync::atomic::AtomicI64,
     polls: poller::Polls,
     sending: outbox::Sending,
-    counters: Counters,
+    intake: Intake,
+    news: news::News,
 }
 
 /// A pipeline that is served.
@@ -106,53 +117,6 @@ struct Served {
     folder: PathBuf,
     /// What its files looked like when they were read.
     stamp: String,
-}
-
-/// What happened since the process began, for `/metrics`.
-#[derive(Debug, Default)]
-pub struct Counters {
-    runs: Mutex<BTreeMap<(String, &'static str), u64>>,
-    rows: Mutex<BTreeMap<(String, &'static str), u64>>,
-    polls: Mutex<BTreeMap<&'static str, u64>>,
-}
-
-impl Counters {
-    fn lock<K>(map: &Mutex<BTreeMap<K, u64>>) -> std::sync::MutexGuard<'_, BTreeMap<K, u64>> {
-        map.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn ended(&self, ended: &Ended) {
-        let receipt = &ended.receipt;
-        *Self::lock(&self.runs).entry((receipt.pipeline.clone(), receipt.outcome.as_str())).or_default() += 1;
-        if receipt.outcome == tidegate_core::Outcome::Published {
-            let mut rows = Self::lock(&self.rows);
-            let counts = receipt.counts;
-            for (what, n) in
-                [("new", counts.new), ("updated", counts.updated), ("removed", counts.removed), ("unchanged", counts.unchanged)]
-            {
-                *rows.entry((receipt.pipeline.clone(), what)).or_default() += n;
-            }
-        }
-    }
-
-    fn polled(&self, how: &'static str) {
-        *Self::lock(&self.polls).entry(how).or_default() += 1;
-    }
-
-    /// Runs ended, by pipeline and outcome.
-    pub fn runs(&self) -> BTreeMap<(String, &'static str), u64> {
-        Self::lock(&self.runs).clone()
-    }
-
-    /// Rows of published runs, by pipeline and what became of them.
-    pub fn rows(&self) -> BTreeMap<(String, &'static str), u64> {
-        Self::lock(&self.rows).clone()
-    }
-
-    /// Polls, by how they were answered.
-    pub fn polls(&self) -> BTreeMap<&'static str, u64> {
-        Self::lock(&self.polls).clone()
-    }
 }
 
 impl Service {
@@ -174,11 +138,13 @@ impl Service {
             let stamp = reload::stamp(&pipeline);
             (pipeline.name().to_owned(), Served { pipeline, folder, stamp })
         });
+        let owner = uuid::Uuid::now_v7().simple().to_string();
         Ok(Self {
             served: Mutex::new(served.collect()),
+            intake: Intake::new(&conductor.home, &conductor.ledger, &owner),
             conductor,
             options,
-            owner: uuid::Uuid::now_v7().simple().to_string(),
+            owner,
             reader,
             watcher,
             wake: Notify::new(),
@@ -186,7 +152,7 @@ impl Service {
             followed: std::sync::atomic::AtomicI64::new(-1),
             polls: poller::Polls::default(),
             sending: outbox::Sending::default(),
-            counters: Counters::default(),
+            news: news::News::default(),
         })
     }
 
@@ -208,9 +174,27 @@ impl Service {
         self.served().get(name).map(|served| Arc::clone(&served.pipeline))
     }
 
-    /// What happened since the process began.
-    pub fn counters(&self) -> &Counters {
-        &self.counters
+    /// Takes pushed rows. When this returns they are on disk.
+    pub async fn push(&self, pipeline: &Arc<Pipeline>, source: &str, body: Vec<u8>, key: Option<&str>) -> Result<Accepted> {
+        let (bytes, rows) = (body.len() as u64, body.iter().filter(|byte| **byte == b'\n').count() as u64);
+        let accepted = self.intake.push(pipeline, source, body, key).await?;
+        let how = if accepted.duplicate { "duplicate" } else { "new" };
+        metrics::counter!("tidegate_pushes_total", "pipeline" => pipeline.name().to_owned(), "how" => how).increment(1);
+        metrics::counter!("tidegate_pushed_bytes_total", "pipeline" => pipeline.name().to_owned()).increment(bytes);
+        metrics::counter!("tidegate_pushed_lines_total", "pipeline" => pipeline.name().to_owned()).increment(rows);
+        Ok(accepted)
+    }
+
+    /// Asks for runs of the pipelines to which closed segments of pushed rows wait.
+    pub async fn take_in(&self) -> Result<()> {
+        for pipeline in self.pipelines().into_iter().filter(|pipeline| pipeline.is_incremental()) {
+            for name in pipeline.file.sources.keys() {
+                if self.intake.ready(&pipeline, name)? && !self.conductor.ledger.is_waiting(pipeline.name()).await? {
+                    self.ask(pipeline.name(), &Trigger::Push { source: name.clone() }).await?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Asks for a run.
@@ -236,6 +220,8 @@ impl Service {
         self.every(&mut helpers, &stop, GLANCE, |service| async move { service.follow_others().await });
         self.every(&mut helpers, &stop, GLANCE, |service| async move { service.poll().await });
         self.every(&mut helpers, &stop, GLANCE, |service| async move { service.deliver_waiting().await });
+        self.every(&mut helpers, &stop, INTAKE, |service| async move { service.take_in().await });
+        self.every(&mut helpers, &stop, NEWS, |service| async move { service.tail().await });
         self.every(&mut helpers, &stop, RELOAD, |service| async move { service.reload().await });
         let mut workers = JoinSet::new();
         for _ in 0..self.options.max_concurrent_runs {

@@ -109,7 +109,7 @@ impl Service {
             poll.due = Some(later(now, wait.mul_f64(0.9 + 0.2 * jitter())));
         });
         if let Some(failure) = failed {
-            self.counters.polled("failed");
+            polled("failed");
             tracing::info!(pipeline = pipeline.name(), code = failure.code.as_str(), "a publisher could not be asked: {failure}");
         }
     }
@@ -123,7 +123,7 @@ impl Service {
             let known = state.map(|state| state.validators).unwrap_or_default();
             let host = self.polls.host(spec.place());
             let (_host, _all) = (host.acquire().await, self.polls.at_once.acquire().await);
-            let glance = match self.conductor.outside.source(pipeline, name)?.glance(&known).await {
+            let glance = match self.conductor.source(pipeline, name)?.glance(&known).await {
                 Ok(glance) => glance,
                 Err(failure) => {
                     let mut tell = false;
@@ -135,10 +135,10 @@ impl Service {
                 }
             };
             match glance {
-                Glance::Same => self.counters.polled("same"),
-                Glance::Missing { .. } => self.counters.polled("missing"),
+                Glance::Same => polled("same"),
+                Glance::Missing { .. } => polled("missing"),
                 Glance::New(validators) => {
-                    self.counters.polled("new");
+                    polled("new");
                     news.get_or_insert_with(|| name.clone());
                     shown.insert(name.clone(), validators);
                 }
@@ -153,6 +153,10 @@ impl Service {
         });
         if told { Ok(()) } else { self.ask(pipeline.name(), &Trigger::SourceChange { source }).await }
     }
+}
+
+fn polled(how: &'static str) {
+    metrics::counter!("tidegate_polls_total", "answer" => how).increment(1);
 }
 
 fn every(pipeline: &Pipeline) -> Option<Duration> {

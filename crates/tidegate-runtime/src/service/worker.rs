@@ -78,7 +78,7 @@ impl Service {
                 // A look that found nothing new is no run.
                 let is_run = |ended: &&Ended| ended.receipt.run.is_some() || ended.receipt.outcome == Outcome::Waiting;
                 for ended in ended.iter().filter(is_run) {
-                    self.counters.ended(ended);
+                    count(ended);
                     (self.watcher)(&Note::Ended(ended));
                 }
                 self.judge(pipeline, claim, ended.last())
@@ -131,6 +131,22 @@ impl Service {
             }
         }
         tx.commit().await.map_err(sql)
+    }
+}
+
+/// For `/metrics`.
+fn count(ended: &Ended) {
+    let receipt = &ended.receipt;
+    let pipeline = || receipt.pipeline.clone();
+    metrics::counter!("tidegate_runs_total", "pipeline" => pipeline(), "outcome" => receipt.outcome.as_str()).increment(1);
+    let took = receipt.finished_at.duration_since(receipt.started_at).as_secs_f64();
+    metrics::histogram!("tidegate_run_seconds", "pipeline" => pipeline()).record(took);
+    let rejected = receipt.counts.rejected + receipt.sources.values().map(|source| source.rejected).sum::<u64>();
+    if receipt.outcome == Outcome::Published {
+        let counts = receipt.counts;
+        for (what, rows) in [("new", counts.new), ("updated", counts.updated), ("removed", counts.removed), ("rejected", rejected)] {
+            metrics::counter!("tidegate_rows_total", "pipeline" => pipeline(), "what" => what).increment(rows);
+        }
     }
 }
 

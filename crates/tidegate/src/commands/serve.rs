@@ -9,6 +9,7 @@ use clap::Args;
 use std::{path::PathBuf, sync::Arc, time::Duration};
 use tidegate_core::{Code, Failure, RunId, RunState};
 use tidegate_runtime::service::{Note, Service, ServiceOptions, pause_pipeline};
+use tidegate_server::ServerOptions;
 use tokio_util::sync::CancellationToken;
 
 /// Run pipelines whenever their triggers say so
@@ -26,6 +27,15 @@ pub struct ServeArgs {
     /// Read `DIR/HOST/PATH` instead of `https://HOST/PATH`.
     #[arg(long, value_name = "DIR")]
     mirror: Option<PathBuf>,
+    /// Where to listen for HTTP; `off` for not at all. Beyond this machine every request needs a token.
+    #[arg(long, default_value = "127.0.0.1:8430", env = "TIDEGATE_LISTEN", value_name = "ADDRESS")]
+    listen: String,
+    /// Certificate chain for TLS, PEM.
+    #[arg(long, requires = "tls_key", value_name = "FILE")]
+    tls_cert: Option<PathBuf>,
+    /// Its key, PEM.
+    #[arg(long, requires = "tls_cert", value_name = "FILE")]
+    tls_key: Option<PathBuf>,
     /// Most runs at work at a time, over all processes on the home folder.
     #[arg(long, default_value_t = 2, value_name = "N")]
     max_concurrent_runs: usize,
@@ -59,7 +69,7 @@ pub async fn serve(context: &Context, args: ServeArgs) -> Ending {
         lease: Duration::from_secs(args.lease.max(1)),
         grace: Duration::from_secs(args.grace),
     };
-    let conductor = context.conductor(args.mirror).await?;
+    let conductor = context.conductor(args.mirror.clone()).await?;
     let terminal = context.terminal.clone();
     let watcher = Arc::new(move |note: &Note<'_>| match note {
         Note::Ended(ended) => terminal.ended(ended),
@@ -76,10 +86,34 @@ pub async fn serve(context: &Context, args: ServeArgs) -> Ending {
             stop.cancel();
         }
     });
+    let listening = match listen_on(&args)? {
+        Some(options) => {
+            let scheme = if options.tls.is_some() { "https" } else { "http" };
+            let (address, server) = tidegate_server::listen(Arc::clone(&service), options, stop.clone()).await?;
+            context.terminal.remark(&format!("listening on {scheme}://{address}"));
+            Some(server)
+        }
+        None => None,
+    };
     context.terminal.remark(&format!("serving {}", names.join(", ")));
     service.run(stop).await;
+    if let Some(server) = listening {
+        let _ = server.await;
+    }
     context.terminal.remark("stopped");
     Ok(0)
+}
+
+fn listen_on(args: &ServeArgs) -> Result<Option<ServerOptions>, Failure> {
+    if args.listen == "off" {
+        return Ok(None);
+    }
+    let listen = args.listen.parse().map_err(|_| {
+        Failure::new(Code::TG106, format!("`{}` is no address to listen on", args.listen))
+            .hint("for example `127.0.0.1:8430`, `[::]:8430`, or `off`")
+    })?;
+    let tls = args.tls_cert.clone().zip(args.tls_key.clone());
+    Ok(Some(ServerOptions { listen, tls, ..ServerOptions::default() }))
 }
 
 /// Waits for SIGTERM or Ctrl-C.
