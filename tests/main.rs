@@ -28,4 +28,5 @@ mod server;
 mod serving;
 mod sources;
 mod spectrum;
+mod time_travel;
 mod triggers;

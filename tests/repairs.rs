@@ -140,3 +140,31 @@ fn what_dead_processes_and_old_versions_left_is_tidied_up() {
     environment.expect(0, &["doctor", "--deep"]);
     environment.expect(0, &["run", "small"]);
 }
+
+#[test]
+fn missing_publications_are_found_before_they_are_needed() {
+    let environment = begun();
+    for folder in std::fs::read_dir(environment.home().join("raw")).unwrap() {
+        std::fs::remove_dir_all(folder.unwrap().path()).unwrap();
+    }
+    let ran = environment.expect(1, &["doctor"]);
+    assert!(ran.stdout.contains("the bytes of snapshot 1 are missing"), "{}", ran.stdout);
+    let ran = environment.expect(1, &["replay", "1"]);
+    assert!(ran.stderr.contains("error[TG407]"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_held_run_shows_what_it_would_reject_until_a_person_says_that_it_does_not_matter() {
+    let environment = begun();
+    environment.write("in.csv", "id,n\n1,1\n2,x\n");
+    environment.expect(3, &["run", "small"]);
+    let shown = environment.expect(0, &["show", "2"]).stdout;
+    assert!(shown.contains("rejects s line 3, n: `x` is not a whole number"), "{shown}");
+    // Held is held, also for a run that finds nothing new.
+    environment.expect(3, &["run", "small"]);
+    environment.expect(0, &["approve", "2"]);
+    environment.expect(0, &["quarantine", "discard", "1"]);
+    environment.write("in.csv", "id,n\n1,5\n2,x\n");
+    let ran = environment.expect(0, &["run", "small"]);
+    assert!(ran.stdout.contains("(1 kept)"), "{}", ran.stdout);
+}

@@ -83,6 +83,12 @@ impl Policy {
         Ok(policy)
     }
 
+    /// The attributes it asks about, each with the plain values it compares it with.
+    pub fn asks(&self) -> Vec<(&str, Vec<&Value>)> {
+        let own = self.keys.iter().map(|(key, conditions)| (key.as_str(), conditions.iter().filter_map(Condition::exact).collect()));
+        own.chain(self.any_of.iter().flat_map(Policy::asks)).collect()
+    }
+
     fn to_json(&self) -> Value {
         let mut map: serde_json::Map<String, Value> =
             self.keys.iter().map(|(key, conditions)| (key.clone(), conditions.iter().map(Condition::to_json).collect())).collect();
@@ -94,6 +100,13 @@ impl Policy {
 }
 
 impl Condition {
+    fn exact(&self) -> Option<&Value> {
+        match self {
+            Self::Exact(value) => Some(value),
+            _ => None,
+        }
+    }
+
     fn matches(&self, value: Option<&Value>) -> bool {
         if let Condition::Exists(wanted) = self {
             return value.is_some() == *wanted;

@@ -36,6 +36,23 @@ pub struct Message {
     pub quarantine_open: u64,
 }
 
+/// The names of the attributes that filter policies see.
+pub const ATTRIBUTES: [&str; 13] = [
+    "environment",
+    "pipeline",
+    "table",
+    "outcome",
+    "recovery",
+    "new",
+    "updated",
+    "removed",
+    "unchanged",
+    "rejected",
+    "quarantined",
+    "warnings",
+    "code",
+];
+
 impl Message {
     /// What filter policies see.
     pub fn attributes(&self) -> Attributes {
@@ -50,7 +67,7 @@ impl Message {
             ("updated".to_owned(), json!(counts.updated)),
             ("removed".to_owned(), json!(counts.removed)),
             ("unchanged".to_owned(), json!(counts.unchanged)),
-            ("rejected".to_owned(), json!(counts.rejected + self.receipt.sources.values().map(|s| s.rejected).sum::<u64>())),
+            ("rejected".to_owned(), json!(self.receipt.rejected())),
             ("quarantined".to_owned(), json!(self.quarantined_new)),
             ("warnings".to_owned(), json!(self.warnings.len())),
         ]);

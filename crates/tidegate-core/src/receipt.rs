@@ -121,6 +121,18 @@ pub struct Receipt {
     pub finished_at: Timestamp,
 }
 
+impl Receipt {
+    /// Rows rejected on their way into the table and in the sources.
+    pub fn rejected(&self) -> u64 {
+        self.counts.rejected + self.sources.values().map(|source| source.rejected).sum::<u64>()
+    }
+
+    /// The counts as people are shown them: with all rejected rows.
+    pub fn shown(&self) -> Counts {
+        Counts { rejected: self.rejected(), ..self.counts }
+    }
+}
+
 /// INV-1: the numbers of a run add up, or the run fails before its commit.
 ///
 /// `produced` is the number of rows counted as they left the transform, independently of what the diff made of them;

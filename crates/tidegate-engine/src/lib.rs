@@ -21,7 +21,7 @@ mod validate_sql;
 pub use delta::DeltaDestination;
 pub use error::EngineError;
 pub use parse::{Guess, SourceRows, guess, guess_parquet};
-pub use query::{Answer, Statement, Tables};
+pub use query::{Answer, AsOf, Statement, Tables};
 
 use async_trait::async_trait;
 use tidegate_core::{

@@ -36,6 +36,15 @@ pub struct Answer {
     pub rows: Vec<Vec<Value>>,
 }
 
+/// Up to when what was said counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AsOf {
+    /// As this run left the tables.
+    Run(RunId),
+    /// As far as it had been published by then.
+    Published(Timestamp),
+}
+
 /// One entry of a row's history.
 #[derive(Debug, Clone, Serialize)]
 pub struct Statement {
@@ -70,7 +79,7 @@ impl Tables {
     pub async fn query(
         &self,
         text: &str,
-        as_of: Option<RunId>,
+        as_of: Option<AsOf>,
         key: &(dyn Fn(&str) -> Vec<String> + Sync),
         out: &mut (dyn FnMut(Answer) -> bool + Send),
     ) -> Result<()> {
@@ -80,9 +89,9 @@ impl Tables {
             let provider = table.provider(&table.schema())?;
             context.register_table(TableReference::bare(name.clone()), provider)?;
         }
-        if let Some(run) = as_of {
+        if let Some(when) = as_of {
             for name in self.names().iter().filter(|name| !name.ends_with("__history")) {
-                let view = context.sql(&self.as_of_sql(&context, name, run, &key(name)).await?).await?.into_view();
+                let view = context.sql(&self.as_of_sql(&context, name, when, &key(name)).await?).await?.into_view();
                 context.deregister_table(TableReference::bare(name.clone()))?;
                 context.register_table(TableReference::bare(name.clone()), view)?;
             }
@@ -121,8 +130,16 @@ impl Tables {
         }
     }
 
-    /// The last statement about each key up to a run. Tables without a key are known by all of their columns.
-    async fn as_of_sql(&self, context: &SessionContext, name: &str, run: RunId, key: &[String]) -> Result<String> {
+    /// The last statement about each key up to then. Tables without a key are known by all of their columns.
+    async fn as_of_sql(&self, context: &SessionContext, name: &str, when: AsOf, key: &[String]) -> Result<String> {
+        let (said, newest) = match when {
+            AsOf::Run(run) => (format!("_run <= {run}"), "_run DESC"),
+            // What a replay or a backfill says counts for the day it was published, not for the day it was run.
+            AsOf::Published(moment) => (
+                format!("_published_at <= arrow_cast({}, 'Timestamp(Microsecond, Some(\"UTC\"))')", moment.as_microsecond()),
+                "_published_at DESC, _run DESC",
+            ),
+        };
         let quote = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
         let table = context.table(TableReference::bare(name)).await?;
         let columns: Vec<String> = table.schema().fields().iter().map(|field| quote(field.name())).collect();
@@ -132,13 +149,13 @@ impl Tables {
             // Of every row as many as were inserted less those that were deleted.
             return Ok(format!(
                 "SELECT {list} FROM (SELECT {list}, _op, row_number() OVER (PARTITION BY {list}, _op) AS _nth, \
-                 sum(CASE _op WHEN 'insert' THEN 1 ELSE -1 END) OVER (PARTITION BY {list}) AS _left FROM {history} WHERE _run <= {run}) \
+                 sum(CASE _op WHEN 'insert' THEN 1 ELSE -1 END) OVER (PARTITION BY {list}) AS _left FROM {history} WHERE {said}) \
                  WHERE _op = 'insert' AND _nth <= _left"
             ));
         }
         let key = key.iter().map(|name| quote(name)).collect::<Vec<_>>().join(", ");
         Ok(format!(
-            "SELECT {list} FROM (SELECT {list}, _op, row_number() OVER (PARTITION BY {key} ORDER BY _run DESC) AS _n FROM {history} WHERE _run <= {run}) \
+            "SELECT {list} FROM (SELECT {list}, _op, row_number() OVER (PARTITION BY {key} ORDER BY {newest}) AS _n FROM {history} WHERE {said}) \
              WHERE _n = 1 AND _op <> 'delete'"
         ))
     }

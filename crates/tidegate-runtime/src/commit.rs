@@ -39,6 +39,7 @@ impl Conductor {
             sample: judged.prepared.sample.clone(),
             violations: judged.prepared.violations.clone(),
             drift: self.drift(pipeline, &judged).await?,
+            rejected: if settled { Vec::new() } else { judged.prepared.rejected.iter().take(SHOWN).cloned().collect() },
             ..Report::default()
         };
         let held = self.ledger.runs_in(pipeline.name(), RunState::Done(Outcome::Held), RunId(0)).await?;

@@ -4,7 +4,10 @@ use crate::{
     Conductor, Ended, clear,
     error::Result,
     extract::unread,
-    ledger::runs::{Report, Run},
+    ledger::{
+        quarantine::Discarded,
+        runs::{Report, Run},
+    },
     raw::{self, Part},
 };
 use jiff::Timestamp;
@@ -57,7 +60,8 @@ impl Conductor {
         };
         let prepared = self.plane.prepare(work).await;
         clear(&scratch);
-        let judged = prepared.and_then(|prepared| judge(pipeline, prepared, sources.clone(), run.approved));
+        let discarded = self.ledger.discarded(pipeline.name()).await?;
+        let judged = prepared.and_then(|prepared| judge(pipeline, prepared, sources.clone(), &discarded, run.approved));
         fault::point("execute.judged");
         if self.ledger.cancel_wanted(run.id).await? {
             let _ = std::fs::remove_file(&changeset);
@@ -89,7 +93,11 @@ impl Conductor {
                 Failure::new(Code::TG408, format!("run {run} knows nothing of source `{name}`: it was added to the pipeline later"))
                     .hint("run the pipeline anew")
             })?;
-            let parts = parts.iter().map(|part| (part.name.clone(), raw::path(&self.home, &part.sha256))).collect();
+            let parts: Vec<_> = parts.iter().map(|part| (part.name.clone(), raw::path(&self.home, &part.sha256))).collect();
+            if let Some((_, file)) = parts.iter().find(|(_, file)| !file.is_file()) {
+                return Err(Failure::new(Code::TG407, format!("the kept publication of source `{name}` is not there: {}", file.display()))
+                    .hint("restore it from a backup; if it is the newest one, `tidegate run --again` fetches it anew"));
+            }
             inputs.push(SourceInput { name: name.clone(), parts, open: open.remove(name).unwrap_or_default() });
         }
         Ok(Work {
@@ -133,7 +141,8 @@ impl Conductor {
         let work = self.work(pipeline, RunId(0), &parts, published_at, scratch.join("plan").join("changes").join("plan.parquet")).await?;
         let prepared = self.plane.prepare(work).await;
         clear(&scratch);
-        let judged = judge(pipeline, prepared?, sources, false)?;
+        let discarded = self.ledger.discarded(pipeline.name()).await?;
+        let judged = judge(pipeline, prepared?, sources, &discarded, false)?;
         let report = Report {
             restatement: judged.prepared.restatement.clone(),
             sample: judged.prepared.sample.clone(),
@@ -147,7 +156,13 @@ impl Conductor {
 }
 
 /// Verifies the numbers, then asks checks and guards.
-fn judge(pipeline: &Pipeline, prepared: Prepared, mut sources: BTreeMap<String, SourceReceipt>, approved: bool) -> Result<Judged> {
+fn judge(
+    pipeline: &Pipeline,
+    prepared: Prepared,
+    mut sources: BTreeMap<String, SourceReceipt>,
+    discarded: &Discarded,
+    approved: bool,
+) -> Result<Judged> {
     for (name, parsed) in &prepared.sources {
         let known = sources.entry(name.clone()).or_default();
         (known.read, known.accepted, known.rejected) = (parsed.receipt.read, parsed.receipt.accepted, parsed.receipt.rejected);
@@ -163,7 +178,14 @@ fn judge(pipeline: &Pipeline, prepared: Prepared, mut sources: BTreeMap<String, 
     }
     let mut reasons = Vec::new();
     if !approved {
-        reasons = guard::breaches(&pipeline.file.table.guards, &prepared.counts, &sources, prepared.rows_before, prepared.rows_after);
+        // Rows of which a person said that they do not matter are held against no publication.
+        let mut counted = sources.clone();
+        for row in prepared.rejected.iter().filter(|row| discarded.contains(&(row.source.clone(), row.identity.clone(), row.raw.clone()))) {
+            if let Some(source) = counted.get_mut(&row.source) {
+                source.rejected = source.rejected.saturating_sub(1);
+            }
+        }
+        reasons = guard::breaches(&pipeline.file.table.guards, &prepared.counts, &counted, prepared.rows_before, prepared.rows_after);
         let holding = prepared.violations.iter().filter(|violation| violation.severity == Severity::Hold);
         reasons.extend(holding.map(|violation| format!("check `{}` found {} violations", violation.check, violation.rows)));
     }

@@ -186,7 +186,9 @@ impl Conductor {
             // The same bytes and the same definition give the same error.
             return Ok(Some(Ended { receipt, report: last.report, after: Vec::new() }));
         }
-        let receipt = self.receipt_of_nothing(pipeline, Outcome::Unchanged, started).await?;
+        let mut receipt = self.receipt_of_nothing(pipeline, Outcome::Unchanged, started).await?;
+        receipt.held =
+            last.receipt.as_ref().filter(|_| last.state == RunState::Done(Outcome::Held)).and_then(|receipt| receipt.held.clone());
         let held = (last.state == tidegate_core::RunState::Done(Outcome::Held))
             .then(|| format!("run {} is held: `tidegate show {}` says why", last.id, last.id));
         Ok(Some(Ended { receipt, report: Report { note: held, ..Report::default() }, after: Vec::new() }))

@@ -146,20 +146,12 @@ impl Terminal {
 
     /// An error: what, where, why, what happened to the data, what to do.
     pub fn failure(&self, failure: &Failure, data: Option<&str>) {
-        let place = failure.location.as_ref().map_or_else(String::new, |location| format!(" ({location})"));
-        err(&format!("{RED}error[{}]{RESET}: {BOLD}{}{RESET}{place}", failure.code, failure.message));
-        for (label, value) in &failure.details {
-            err(&format!("  {label}: {value}"));
-        }
-        for cause in &failure.causes {
-            err(&format!("  because: {cause}"));
-        }
-        if let Some(data) = data {
-            err(data);
-        }
-        for hint in &failure.hints {
-            err(&format!("{GREEN}hint{RESET}: {hint}"));
-        }
+        failure_lines(failure, data).iter().for_each(|line| err(line));
+    }
+
+    /// The same as a result, where the error is what was asked for.
+    pub fn failure_text(&self, failure: &Failure) {
+        failure_lines(failure, None).iter().for_each(|line| out(line));
     }
 
     /// Ends a command that could not do what it was asked for.
@@ -175,6 +167,16 @@ impl Terminal {
             }
         }
     }
+}
+
+fn failure_lines(failure: &Failure, data: Option<&str>) -> Vec<String> {
+    let place = failure.location.as_ref().map_or_else(String::new, |location| format!(" ({location})"));
+    let mut lines = vec![format!("{RED}error[{}]{RESET}: {BOLD}{}{RESET}{place}", failure.code, failure.message)];
+    lines.extend(failure.details.iter().map(|(label, value)| format!("  {label}: {value}")));
+    lines.extend(failure.causes.iter().map(|cause| format!("  because: {cause}")));
+    lines.extend(data.map(str::to_owned));
+    lines.extend(failure.hints.iter().map(|hint| format!("{GREEN}hint{RESET}: {hint}")));
+    lines
 }
 
 fn nothing_written(receipt: &Receipt, report: &Report) -> String {
@@ -202,11 +204,13 @@ pub fn receipt_text(receipt: &Receipt, report: &Report) -> Vec<String> {
         return vec![format!("{head}  {} rows", thousands(receipt.rows_after))];
     }
     let would = if receipt.outcome == Outcome::Held { "would be " } else { "" };
-    let rejected = receipt.counts.rejected + receipt.sources.values().map(|source| source.rejected).sum::<u64>();
-    let mut counts = receipt.counts;
-    counts.rejected = rejected;
-    let mut lines =
-        vec![format!("{head}  {would}{BOLD}{counts}{RESET}  {} → {} rows", thousands(receipt.rows_before), thousands(receipt.rows_after))];
+    let counts = receipt.shown();
+    let kept = if counts.kept > 0 { format!(" ({} kept)", thousands(counts.kept)) } else { String::new() };
+    let mut lines = vec![format!(
+        "{head}  {would}{BOLD}{counts}{RESET}{kept}  {} → {} rows",
+        thousands(receipt.rows_before),
+        thousands(receipt.rows_after)
+    )];
     let width = receipt.sources.keys().map(|name| name.chars().count()).max().unwrap_or(0);
     if receipt.run.is_some() || receipt.outcome != Outcome::Unchanged {
         for (name, source) in &receipt.sources {

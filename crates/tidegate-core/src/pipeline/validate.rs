@@ -1,6 +1,7 @@
 //! What the types alone cannot say. All errors are collected; none stops the search for the next.
 
 use super::{Format, Mode, Notify, PipelineFile, SmtpTls, Source};
+use crate::{Outcome, filter::Policy, message::ATTRIBUTES};
 
 /// One problem: where (a path of keys), what, and what to do.
 pub(super) struct Problem {
@@ -228,6 +229,21 @@ fn notify(problems: &mut Problems, i: &str, notifier: &Notify) {
     if kinds != 1 {
         problems.add(&["notify", i], "a notifier has exactly one of `console`, `email`, `webhook`, `slack`");
     }
+    for (attribute, values) in notifier.when.iter().flat_map(Policy::asks) {
+        let at = ["notify", i, "when", attribute];
+        if !ATTRIBUTES.contains(&attribute) {
+            problems
+                .add(&at, format!("no message has the attribute `{attribute}`, so nobody would ever be told"))
+                .hint(format!("the attributes are {}", ATTRIBUTES.join(", ")));
+        }
+        for value in values.into_iter().filter(|_| attribute == "outcome") {
+            if value.as_str().and_then(Outcome::parse).is_none() {
+                problems
+                    .add(&at, format!("no run ends as {value}"))
+                    .hint("outcomes are published, unchanged, held, failed, cancelled, waiting");
+            }
+        }
+    }
     if let Some(email) = &notifier.email {
         for (n, to) in email.to.iter().enumerate() {
             if !to.trim().is_empty() && !to.contains('@') {
@@ -296,5 +312,13 @@ mod tests {
         assert!(kind[0].contains("p.yaml:9:") && kind[0].contains("did you mean `int64`"), "{kind:?}");
         assert!(!failures("version: [").is_empty());
         assert!(!failures("").is_empty());
+    }
+
+    #[test]
+    fn a_typing_mistake_in_a_filter_silences_nobody() {
+        for (wrong, said) in [("{ outcom: [published] }", "outcom"), ("{ outcome: [publishd] }", "publishd")] {
+            let found = failures(&GOOD.replace("{ outcome: [published, failed] }", wrong));
+            assert!(found.len() == 1 && found[0].contains(said), "{found:?}");
+        }
     }
 }

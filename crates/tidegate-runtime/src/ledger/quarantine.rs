@@ -11,6 +11,9 @@ use tidegate_core::{
     quarantine::{Quarantined, Rejected, Status},
 };
 
+/// Rows by source, identity and raw text.
+pub type Discarded = BTreeSet<(String, String, String)>;
+
 /// What a run did to the quarantine.
 #[derive(Debug, Clone, Default)]
 pub struct Movements {
@@ -74,6 +77,16 @@ impl Ledger {
             .await
             .map_err(sql)?;
         Ok(u64::try_from(n).unwrap_or_default())
+    }
+
+    /// Rows of a pipeline of which a person said that they do not matter.
+    pub async fn discarded(&self, pipeline: &str) -> Result<Discarded> {
+        let rows = sqlx::query("SELECT * FROM quarantine WHERE pipeline = ?1 AND status = 'discarded'")
+            .bind(pipeline.to_owned())
+            .fetch_all(&self.pool)
+            .await
+            .map_err(sql)?;
+        rows.iter().map(|row| read(row).map(|row| (row.row.source, row.row.identity, row.row.raw))).collect()
     }
 
     /// Identities of open rows, by source (the table's own rows under its name).

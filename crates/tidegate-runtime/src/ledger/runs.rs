@@ -11,6 +11,7 @@ use tidegate_core::{
     changes::{Change, ChangesetInfo, Restatement},
     event::{Draft, kind},
     incident::Trouble,
+    quarantine::Rejected,
     seam::Violation,
     trigger::Trigger,
 };
@@ -27,6 +28,9 @@ pub struct Report {
     /// Violated checks.
     #[serde(default)]
     pub violations: Vec<Violation>,
+    /// Of a held run, the first rows it would reject: they are in no quarantine yet.
+    #[serde(default)]
+    pub rejected: Vec<Rejected>,
     /// Changes of the sources' columns, as sentences.
     #[serde(default)]
     pub drift: Vec<String>,
@@ -174,18 +178,6 @@ impl Ledger {
     pub async fn to_apply(&self, pipeline: &str, after: RunId) -> Result<Vec<Run>> {
         let runs = self.runs_in(pipeline, RunState::Done(Outcome::Published), after).await?;
         Ok(runs.into_iter().filter(|run| run.changeset.is_some()).collect())
-    }
-
-    /// The last run whose publications are not newer than `moment`.
-    pub async fn as_of(&self, table: &str, moment: Timestamp) -> Result<Option<RunId>> {
-        let (id,): (Option<i64>,) =
-            sqlx::query_as("SELECT max(id) FROM runs WHERE table_name = ?1 AND state = 'published' AND unixepoch(published_at, 'subsec') <= unixepoch(?2, 'subsec')")
-                .bind(table.to_owned())
-                .bind(moment.to_string())
-                .fetch_one(&self.pool)
-                .await
-                .map_err(sql)?;
-        Ok(id.map(RunId))
     }
 
     /// Whether somebody wants this run to end.

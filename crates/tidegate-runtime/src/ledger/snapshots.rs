@@ -82,6 +82,20 @@ impl Ledger {
         }))
     }
 
+    /// What is known of all sources of a pipeline.
+    pub async fn source_states(&self, pipeline: &str) -> Result<Vec<SourceState>> {
+        let names: Vec<(String,)> = sqlx::query_as("SELECT source FROM source_state WHERE pipeline = ?1 ORDER BY source")
+            .bind(pipeline.to_owned())
+            .fetch_all(&self.pool)
+            .await
+            .map_err(sql)?;
+        let mut states = Vec::new();
+        for (name,) in names {
+            states.extend(self.source_state(pipeline, &name).await?);
+        }
+        Ok(states)
+    }
+
     /// The snapshot of this number.
     pub async fn snapshot(&self, id: i64) -> Result<Snapshot> {
         let query = format!("SELECT {COLUMNS} FROM snapshots WHERE id = ?1");

@@ -141,10 +141,11 @@ fn count(ended: &Ended) {
     metrics::counter!("tidegate_runs_total", "pipeline" => pipeline(), "outcome" => receipt.outcome.as_str()).increment(1);
     let took = receipt.finished_at.duration_since(receipt.started_at).as_secs_f64();
     metrics::histogram!("tidegate_run_seconds", "pipeline" => pipeline()).record(took);
-    let rejected = receipt.counts.rejected + receipt.sources.values().map(|source| source.rejected).sum::<u64>();
     if receipt.outcome == Outcome::Published {
         let counts = receipt.counts;
-        for (what, rows) in [("new", counts.new), ("updated", counts.updated), ("removed", counts.removed), ("rejected", rejected)] {
+        for (what, rows) in
+            [("new", counts.new), ("updated", counts.updated), ("removed", counts.removed), ("rejected", receipt.rejected())]
+        {
             metrics::counter!("tidegate_rows_total", "pipeline" => pipeline(), "what" => what).increment(rows);
         }
     }

@@ -95,6 +95,21 @@ pub async fn doctor(context: &Context, args: DoctorArgs) -> Ending {
                 }
             }
         }
+        // What the table is built from, and what was seen last; older ones may be gone by their retention.
+        for state in ledger.source_states(&name).await? {
+            for id in [Some(state.latest), state.accepted].into_iter().flatten().collect::<std::collections::BTreeSet<_>>() {
+                for part in ledger.snapshot(id).await?.parts {
+                    let file = raw::path(&context.home, &part.sha256);
+                    if !file.exists() {
+                        find(
+                            &name,
+                            format!("the bytes of snapshot {id} are missing: {}", file.display()),
+                            "restore them from a backup; the table is not affected, but cannot be worked out again from them",
+                        );
+                    }
+                }
+            }
+        }
         if args.deep {
             for snapshot in ledger.snapshots(&name).await? {
                 for part in &snapshot.parts {

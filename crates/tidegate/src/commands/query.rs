@@ -8,7 +8,7 @@ use crate::{
 use clap::Args;
 use std::collections::BTreeMap;
 use tidegate_core::{Code, Failure, RunId};
-use tidegate_engine::Answer;
+use tidegate_engine::{Answer, AsOf};
 use tidegate_runtime::Ledger;
 
 /// Ask the tables in SQL
@@ -35,9 +35,15 @@ pub async fn query(context: &Context, args: QueryArgs) -> Ending {
     let runs = ledger.runs(None, i64::MAX).await?;
     let keys: BTreeMap<String, Vec<String>> = runs.iter().rev().map(|run| (run.table.clone(), run.key.clone())).collect();
     let as_of = match &args.as_of {
-        Some(when) => Some(moment(&ledger, when, &runs.iter().map(|run| run.table.clone()).collect::<Vec<_>>()).await?),
+        Some(when) => Some(moment(&ledger, when).await?),
         None => None,
     };
+    if let Some(AsOf::Published(until)) = as_of
+        && let Some(first) = runs.iter().filter(|run| run.changeset.is_some()).map(|run| run.published_at).min()
+        && until < first
+    {
+        context.terminal.remark(&format!("nothing had been published by then; the first publication is of {first}"));
+    }
     let terminal = context.terminal.clone();
     let limit = args.limit;
     let mut collected: Option<Answer> = None;
@@ -95,14 +101,15 @@ fn text(value: &serde_json::Value) -> String {
     }
 }
 
-/// The run that had been published by then.
-async fn moment(ledger: &Ledger, when: &str, tables: &[String]) -> Result<RunId, Failure> {
+/// What `--as-of` means.
+async fn moment(ledger: &Ledger, when: &str) -> Result<AsOf, Failure> {
     let wrong = || {
         Failure::new(Code::TG106, format!("`{when}` is neither a day, nor a moment, nor `run:N`"))
             .hint("for example `2020-05-30`, `2020-05-30T12:00:00Z`, `run:12`")
     };
     if let Some(run) = when.strip_prefix("run:") {
-        return run.parse().map(RunId).map_err(|_| wrong());
+        let run = run.parse().map(RunId).map_err(|_| wrong())?;
+        return Ok(AsOf::Run(ledger.run(run).await?.id));
     }
     let until = match when.parse::<jiff::civil::Date>() {
         // A day means all of it.
@@ -113,9 +120,5 @@ async fn moment(ledger: &Ledger, when: &str, tables: &[String]) -> Result<RunId,
             .map_err(|_| wrong())?,
         _ => when.parse::<jiff::Timestamp>().map_err(|_| wrong())?,
     };
-    let mut last = RunId(0);
-    for table in tables.iter().collect::<std::collections::BTreeSet<_>>() {
-        last = last.max(ledger.as_of(table, until).await?.unwrap_or(RunId(0)));
-    }
-    Ok(last)
+    Ok(AsOf::Published(until))
 }

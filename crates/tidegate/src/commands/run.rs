@@ -9,8 +9,8 @@ use crate::{
 };
 use clap::Args;
 use std::path::PathBuf;
-use tidegate_core::trigger::Trigger;
-use tidegate_runtime::RunOptions;
+use tidegate_core::{Outcome, trigger::Trigger};
+use tidegate_runtime::{Ended, RunOptions};
 
 /// Run pipelines
 #[derive(Debug, Args)]
@@ -46,7 +46,7 @@ pub async fn run(context: &Context, args: RunArgs) -> Ending {
                     context.terminal.ended(ended);
                 }
                 // A publication that failed again does not make the newer one's success a failure.
-                code = code.max(ended.last().map_or(0, |last| if last.after.is_empty() { exit_code(last.receipt.outcome) } else { 1 }));
+                code = code.max(ended.last().map_or(0, |last| if last.after.is_empty() { code_of(last) } else { 1 }));
             }
             Err(failure) => {
                 context.terminal.failure(&failure, Some("nothing was written"));
@@ -56,6 +56,11 @@ pub async fn run(context: &Context, args: RunArgs) -> Ending {
     }
     conductor.ledger.close().await;
     Ok(code)
+}
+
+/// What is held stays held until somebody decides, also for a run that found nothing new.
+fn code_of(ended: &Ended) -> u8 {
+    exit_code(if ended.receipt.held.is_some() { Outcome::Held } else { ended.receipt.outcome })
 }
 
 /// Say what a run would change

@@ -50,7 +50,7 @@ pub async fn runs(context: &Context, args: RunsArgs) -> Ending {
                 run.created_at.strftime("%Y-%m-%d %H:%M:%S").to_string(),
                 run.pipeline.clone(),
                 if run.set_aside && !run.inputs.is_empty() { "set aside".to_owned() } else { run.state.as_str().to_owned() },
-                receipt.map_or_else(String::new, |receipt| receipt.counts.to_string()),
+                receipt.map_or_else(String::new, |receipt| receipt.shown().to_string()),
                 receipt.map_or_else(String::new, |receipt| thousands(receipt.rows_after)),
                 what,
             ]
@@ -96,6 +96,11 @@ pub async fn show(context: &Context, args: ShowArgs) -> Ending {
     for reason in run.receipt.iter().filter_map(|receipt| receipt.held.as_ref()).flat_map(|held| &held.reasons) {
         terminal.text(&format!("  held: {reason}"));
     }
+    for row in &run.report.rejected {
+        let place = row.line.map_or_else(String::new, |line| format!(" line {line}"));
+        let column = row.column.as_ref().map_or_else(String::new, |column| format!(", {column}"));
+        terminal.text(&format!("  rejects {}{place}{column}: {}", row.source, row.message));
+    }
     for violation in &run.report.violations {
         terminal.text(&format!("  check `{}`: {} violations, such as {}", violation.check, violation.rows, violation.examples.join(" ")));
     }
@@ -127,7 +132,7 @@ pub async fn show(context: &Context, args: ShowArgs) -> Ending {
         terminal.text(&format!("  {}", change_text(change)));
     }
     if let Some(error) = run.receipt.as_ref().and_then(|receipt| receipt.error.as_ref()) {
-        terminal.failure(error, None);
+        terminal.failure_text(error);
     }
     Ok(0)
 }
