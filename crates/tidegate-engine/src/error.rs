@@ -46,6 +46,9 @@ pub enum EngineError {
     Parquet(#[from] parquet::errors::ParquetError),
     #[error("the query engine failed")]
     DataFusion(#[source] Box<datafusion::error::DataFusionError>),
+    /// Never leaves the data plane: the work is done in another way.
+    #[error("the rows are not in the order of the table")]
+    NotInOrder,
     #[error("{0}")]
     Bug(String),
 }
@@ -90,7 +93,7 @@ impl EngineError {
             Self::Altered { .. } | Self::Parquet(_) => Code::TG407,
             Self::Delta(_) => Code::TG501,
             Self::Foreign { .. } => Code::TG502,
-            Self::Arrow(_) | Self::Bug(_) => Code::TG901,
+            Self::Arrow(_) | Self::NotInOrder | Self::Bug(_) => Code::TG901,
         }
     }
 }

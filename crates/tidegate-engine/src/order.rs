@@ -128,6 +128,11 @@ impl OrderProbe {
         Ok(())
     }
 
+    /// Whether all rows so far have the order asked for, and each a key of its own.
+    pub(crate) fn is_distinct(&self) -> bool {
+        self.alive.iter().any(|candidate| candidate.distinct)
+    }
+
     /// Whether none of the orders asked for can be there any more.
     pub(crate) fn is_disproved(&self) -> bool {
         self.alive.is_empty()

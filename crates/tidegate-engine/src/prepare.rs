@@ -24,7 +24,9 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 use tidegate_core::{
-    Counts, Stage, fault,
+    Counts, Stage,
+    changes::ChangesetInfo,
+    fault,
     pipeline::{Mode, Pipeline},
     quarantine::Rejected,
     seam::{Parsed, Prepared, Progress, Work},
@@ -77,37 +79,150 @@ struct Produced {
     rejected: Vec<Rejected>,
 }
 
+/// What a table is compared by.
+struct Shape {
+    schema: SchemaRef,
+    /// As declared; without one, all columns.
+    key: Order,
+    /// In which the table is kept.
+    order: Order,
+    unkeyed_append: bool,
+}
+
+/// What is known of the produced rows once all are through.
+struct Facts {
+    rows: u64,
+    newest_day: NewestDay,
+    sources: BTreeMap<String, Parsed>,
+    rejected: Vec<Rejected>,
+}
+
+/// What the comparison found.
+struct Compared {
+    diffed: diff::Diffed,
+    found: Deduped,
+    changeset: Option<ChangesetInfo>,
+    writer: ChangesetWriter,
+}
+
+/// Rows on their way from the parser into the comparison.
+struct Passing {
+    rows: Option<SourceRows>,
+    probe: OrderProbe,
+    newest_day: NewestDay,
+    count: u64,
+}
+
+impl Passing {
+    fn next(&mut self, progress: &dyn Progress, source: &str) -> Result<Option<RecordBatch>> {
+        let Some(rows) = &mut self.rows else { return Ok(None) };
+        let batch = rows.next().transpose()?;
+        if rows.has_rejected() {
+            return Err(EngineError::NotInOrder);
+        }
+        let Some(batch) = batch else { return Ok(None) };
+        self.probe.observe(&batch)?;
+        if !self.probe.is_distinct() {
+            return Err(EngineError::NotInOrder);
+        }
+        self.newest_day.observe(&batch);
+        self.count += batch.num_rows() as u64;
+        progress.advance(Stage::Parse, source, self.count, None);
+        Ok(Some(batch))
+    }
+}
+
 impl Preparation<'_> {
     fn run(&self) -> Result<Prepared> {
-        let table = &self.pipeline.file.table;
         let current = self.handle.block_on(CurrentTable::open(&self.work.table))?;
         fault::point("prepare.begin");
+        if self.pipeline.transform.is_none()
+            && let Some(prepared) = self.stream(&current)?
+        {
+            return Ok(prepared);
+        }
         let produced = match &self.pipeline.transform {
             None => self.parse_straight(&current)?,
             Some(_) => self.parse_and_transform(&current)?,
         };
-        let table_schema = produced.staged.schema();
-        let key = self.key(&table_schema)?;
+        let shape = self.shape(&current, &produced.staged.schema())?;
+        // The order the rows have, or else the table's: then they are sorted.
+        let (shape, rows, distinct) = match produced.probe.found() {
+            _ if shape.unkeyed_append => (shape, produced.staged.read()?, true),
+            Some(found) => (Shape { order: found.order, ..shape }, produced.staged.read()?, found.distinct),
+            None => {
+                let sorted = order::sort(&self.context, &produced.staged, &shape.order, &self.handle)?;
+                (shape, sorted, false)
+            }
+        };
+        fault::point("prepare.transformed");
+        let compared = self.compare(&current, &shape, rows, distinct, &self.withheld(&produced.rejected), Some(produced.staged.rows()))?;
+        let facts =
+            Facts { rows: produced.staged.rows(), newest_day: produced.newest_day, sources: produced.sources, rejected: produced.rejected };
+        self.conclude(&current, &shape, compared, facts)
+    }
+
+    /// Compares rows while they are parsed. That works if they come in the table's order, each key once, and all of them
+    /// good: which rows of the table stay for the sake of a rejected one is known only at the end. None if it does not
+    /// work: then they are gathered first.
+    fn stream(&self, current: &CurrentTable) -> Result<Option<Prepared>> {
+        let input = self.work.sources.first().ok_or_else(|| EngineError::Bug("a run without sources".to_owned()))?;
+        if current.order().is_none() || !input.open.is_empty() || !self.work.open.is_empty() {
+            return Ok(None);
+        }
+        let rows = SourceRows::open(self.pipeline, input, self.threads)?;
+        let schema = schema::table_schema(&rows.schema(), &self.pipeline.file.table.key)?;
+        let shape = self.shape(current, &schema)?;
+        let passing = Arc::new(Mutex::new(Passing {
+            rows: Some(rows),
+            probe: OrderProbe::one(shape.order.clone()),
+            newest_day: NewestDay::new(&schema, &shape.key),
+            count: 0,
+        }));
+        let (taken, progress, name) = (Arc::clone(&passing), Arc::clone(&self.work.progress), input.name.clone());
+        let passed =
+            std::iter::from_fn(move || taken.lock().unwrap_or_else(PoisonError::into_inner).next(progress.as_ref(), &name).transpose());
+        let compared = match self.compare(current, &shape, Box::new(passed), true, &BTreeSet::new(), None) {
+            Err(EngineError::NotInOrder) => return Ok(None),
+            other => other?,
+        };
+        let mut passing = passing.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(rows) = passing.rows.take() else { return Err(EngineError::Bug("rows were taken twice".to_owned())) };
+        let (parsed, rejected) = rows.finish();
+        let sources = BTreeMap::from([(input.name.clone(), parsed)]);
+        fault::point("prepare.parsed");
+        let newest_day = std::mem::replace(&mut passing.newest_day, NewestDay::new(&schema, &shape.key));
+        self.conclude(current, &shape, compared, Facts { rows: passing.count, newest_day, sources, rejected }).map(Some)
+    }
+
+    fn shape(&self, current: &CurrentTable, schema: &SchemaRef) -> Result<Shape> {
+        let table = &self.pipeline.file.table;
+        let key = self.key(schema)?;
         // Without a key, an append-only table takes every row for a new one, and keeps no order.
         let unkeyed_append = table.mode == Mode::Append && table.key.is_empty();
         let order = match current.order() {
             _ if unkeyed_append => Order { columns: Vec::new() },
-            Some(names) => Order::by_names(&table_schema, names)?,
+            Some(names) => Order::by_names(schema, names)?,
             None => key.clone(),
         };
-        // The order the rows have, or else the table's: then they are sorted.
-        let (order, rows, distinct) = match produced.probe.found() {
-            _ if unkeyed_append => (order, produced.staged.read()?, true),
-            Some(found) => (found.order, produced.staged.read()?, found.distinct),
-            None => (order.clone(), order::sort(&self.context, &produced.staged, &order, &self.handle)?, false),
-        };
-        fault::point("prepare.transformed");
+        Ok(Shape { schema: Arc::clone(schema), key, order, unkeyed_append })
+    }
 
+    /// Rows in the table's order against the table. Writes the changeset.
+    fn compare(
+        &self,
+        current: &CurrentTable,
+        shape: &Shape,
+        rows: Batches,
+        distinct: bool,
+        withheld: &BTreeSet<String>,
+        total: Option<u64>,
+    ) -> Result<Compared> {
+        let table = &self.pipeline.file.table;
+        let Shape { schema, key, order, unkeyed_append } = shape;
         let masked = self.pipeline.sensitive_columns();
         let stamp = Stamp { run: self.work.run, published_at: self.work.published_at, committed_at: self.work.committed_at };
-        let mut writer =
-            ChangesetWriter::new(&self.work.changeset, Arc::clone(&table_schema), key.clone(), order.clone(), stamp, masked.clone());
-        writer.restated.newest_day = produced.newest_day.day();
+        let mut writer = ChangesetWriter::new(&self.work.changeset, Arc::clone(schema), key.clone(), order.clone(), stamp, masked.clone());
         let most = self.pipeline.file.limits.max_quarantine;
         let found = Arc::new(Mutex::new(Deduped::default()));
         // Rows that were seen to have a key each need no second look, unless some of them are waited for in quarantine.
@@ -116,26 +231,29 @@ impl Preparation<'_> {
         } else {
             diff::dedupe(rows, &table.name, key.clone(), most, self.work.open.clone(), !masked.is_empty(), Arc::clone(&found))
         };
-        let withheld = self.withheld(&produced.rejected);
-        let rules = Rules { table: &table.name, mode: table.mode, order: &order, withheld: &withheld, key: &key, most_rejected: most };
-        let progress = self.work.progress.as_ref();
-        let rows = watched(rows, Arc::clone(&self.work.progress), Stage::Diff, table.name.clone(), Some(produced.staged.rows()));
-        let before = if unkeyed_append { Box::new(std::iter::empty()) as Batches } else { current.read(&table_schema)? };
-        // Decoding the table and watching over the produced rows need not wait for the comparison.
+        let rules = Rules { table: &table.name, mode: table.mode, order, withheld, key, most_rejected: most };
+        let rows = watched(rows, Arc::clone(&self.work.progress), Stage::Diff, table.name.clone(), total);
+        let before = if *unkeyed_append { Box::new(std::iter::empty()) as Batches } else { current.read(schema)? };
+        // Decoding the table need not wait for the comparison.
         let before = staged::ahead(before)?;
         let diffed = diff::diff(&rules, before, rows, &mut writer)?;
         let changeset = writer.finish(relative(&self.work.changeset))?;
-        progress.advance(Stage::Diff, &table.name, produced.staged.rows(), Some(produced.staged.rows()));
+        self.work.progress.advance(Stage::Diff, &table.name, diffed.produced, total);
         fault::point("prepare.diffed");
-
         let found = std::mem::take(&mut *found.lock().unwrap_or_else(PoisonError::into_inner));
-        let mut rejected = produced.rejected;
+        Ok(Compared { diffed, found, changeset, writer })
+    }
+
+    /// Adds up what was found, and asks the table's checks.
+    fn conclude(&self, current: &CurrentTable, shape: &Shape, compared: Compared, facts: Facts) -> Result<Prepared> {
+        let Compared { diffed, found, changeset, mut writer } = compared;
+        let mut rejected = facts.rejected;
         let mut table_rejected = found.rejected;
         table_rejected.extend(diffed.conflicts);
         table_rejected.sort_by(|a, b| a.identity.cmp(&b.identity).then_with(|| a.raw.cmp(&b.raw)));
         let rejected_count = table_rejected.len() as u64;
         rejected.extend(table_rejected);
-        let (rows_before, kept) = if unkeyed_append { (current.rows(), current.rows()) } else { (diffed.rows_before, diffed.kept) };
+        let (rows_before, kept) = if shape.unkeyed_append { (current.rows(), current.rows()) } else { (diffed.rows_before, diffed.kept) };
         if rows_before != current.rows() {
             return Err(EngineError::Bug(format!("the table has {} rows by its log, and {rows_before} were read", current.rows())));
         }
@@ -151,16 +269,17 @@ impl Preparation<'_> {
         let violations = self.handle.block_on(table_checks::run(
             self.pipeline,
             &self.context,
-            &current,
-            &table_schema,
-            &key,
+            current,
+            &shape.schema,
+            &shape.key,
             changeset.is_some().then_some(self.work.changeset.as_path()),
         ))?;
+        writer.restated.newest_day = facts.newest_day.day();
         Ok(Prepared {
-            sources: produced.sources,
+            sources: facts.sources,
             rejected,
             healed: found.healed,
-            produced: produced.staged.rows(),
+            produced: facts.rows,
             counts,
             rows_before,
             rows_after: rows_before + counts.new - counts.removed,

@@ -7,7 +7,7 @@ mod dedupe;
 mod merge;
 
 pub(crate) use dedupe::{Deduped, dedupe};
-pub(crate) use merge::{Rules, diff};
+pub(crate) use merge::{Diffed, Rules, diff};
 
 use crate::error::Result;
 use arrow::array::RecordBatch;

@@ -110,6 +110,11 @@ impl SourceRows {
         Arc::clone(&self.spec.schema)
     }
 
+    /// Whether a row was rejected so far.
+    pub(crate) fn has_rejected(&self) -> bool {
+        !self.rejects.rows.is_empty()
+    }
+
     /// What was found, once all batches are out.
     pub fn finish(self) -> (Parsed, Vec<Rejected>) {
         (self.report, self.rejects.rows)
