@@ -109,7 +109,7 @@ fn a_held_run_can_be_seen_approved_or_discarded() {
     assert!(environment.expect(0, &["diff", "2"]).stdout.contains("− id=19  n 190"));
     assert_eq!(environment.query("SELECT count(*) AS n FROM t")[0]["n"], 20);
     // Nothing new: the hold stands, and is not told again.
-    assert!(environment.expect(0, &["run", "small"]).stderr.contains("run 2 is held"));
+    assert!(environment.expect(3, &["run", "small"]).stderr.contains("run 2 is held"));
     environment.expect(0, &["approve", "2"]);
     assert_eq!(environment.query("SELECT count(*) AS n FROM t")[0]["n"], 10);
     let again = environment.expect(2, &["approve", "2"]);

@@ -13,6 +13,7 @@ mod real_data;
 mod receivers;
 
 mod accidents;
+mod chaos;
 mod commands;
 mod conformance;
 mod external_readers;

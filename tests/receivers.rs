@@ -5,7 +5,7 @@ use std::{
     net::{TcpListener, TcpStream},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc,
     },
     thread,
@@ -45,6 +45,27 @@ pub fn receiver(answers: Vec<u16>) -> (String, mpsc::Receiver<String>) {
         }
     });
     (url, receive)
+}
+
+/// A server that answers every POST, one in three of them with an error, and counts those it took.
+pub fn flaky_receiver(seed: u64) -> (String, Arc<AtomicU64>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let taken = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&taken);
+    thread::spawn(move || {
+        let mut turn = seed;
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            turn += 1;
+            let _ = stream.set_read_timeout(Some(Duration::from_secs(5)));
+            let mut buffer = [0; 1 << 16];
+            let _ = stream.read(&mut buffer);
+            let status = if turn.is_multiple_of(3) { 503 } else { 200 };
+            count.fetch_add(u64::from(status == 200), Ordering::Relaxed);
+            let _ = write!(stream, "HTTP/1.1 {status} X\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+        }
+    });
+    (url, taken)
 }
 
 /// A mail server, as RFC 5321 has it, that hands on the mails it got, each with its envelope.

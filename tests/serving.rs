@@ -27,7 +27,12 @@ pub struct Serving {
 impl Serving {
     /// `tidegate serve ARGS -o json`
     pub fn start(environment: &Environment, args: &[&str]) -> Self {
-        let all: Vec<&str> = ["serve"].into_iter().chain(args.iter().copied()).chain(["--listen", "127.0.0.1:0", "-o", "json"]).collect();
+        Self::start_on(environment, args, "127.0.0.1:0")
+    }
+
+    /// The same on an address.
+    pub fn start_on(environment: &Environment, args: &[&str], listen: &str) -> Self {
+        let all: Vec<&str> = ["serve"].into_iter().chain(args.iter().copied()).chain(["--listen", listen, "-o", "json"]).collect();
         let mut child = environment.command(&all).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (send, receipts) = mpsc::channel();
         let stdout = BufReader::new(child.stdout.take().unwrap());
@@ -104,8 +109,13 @@ impl Serving {
 
 /// One request on a connection of its own; status and body.
 pub fn request(address: &str, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> (u16, String) {
-    let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(LONG)).unwrap();
+    try_request(address, method, path, headers, body).unwrap()
+}
+
+/// The same where nobody may be listening, or hang up half way.
+pub fn try_request(address: &str, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> std::io::Result<(u16, String)> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(LONG))?;
     let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
     let head =
         format!("{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-length: {}\r\n{headers}\r\n", body.len());
@@ -115,7 +125,7 @@ pub fn request(address: &str, method: &str, path: &str, headers: &[(&str, &str)]
     let _ = stream.read_to_end(&mut answer);
     let answer = String::from_utf8_lossy(&answer).into_owned();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-    (head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0), body.to_owned())
+    Ok((head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0), body.to_owned()))
 }
 
 impl Drop for Serving {

@@ -18,11 +18,6 @@ pub enum Trigger {
         /// The source.
         source: String,
     },
-    /// Files were dropped.
-    File {
-        /// The source that looks for them.
-        source: String,
-    },
     /// Rows were pushed.
     Push {
         /// The source they were pushed to.
@@ -53,7 +48,6 @@ impl fmt::Display for Trigger {
         match self {
             Trigger::Schedule { at } => write!(f, "schedule {at}"),
             Trigger::SourceChange { source } => write!(f, "source {source} changed"),
-            Trigger::File { source } => write!(f, "files for source {source}"),
             Trigger::Push { source } => write!(f, "rows pushed to source {source}"),
             Trigger::Webhook { said } => write!(f, "webhook: {said}"),
             Trigger::After { pipeline, run } => write!(f, "pipeline {pipeline} published run {run}"),

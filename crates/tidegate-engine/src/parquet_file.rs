@@ -3,11 +3,16 @@
 use crate::error::{EngineError, Result};
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use parquet::{
-    arrow::{ArrowWriter, arrow_writer::ArrowWriterOptions},
+    arrow::{
+        ArrowWriter,
+        arrow_writer::{ArrowColumnWriter, ArrowRowGroupWriterFactory, ArrowWriterOptions, compute_leaves},
+    },
     basic::Compression,
+    column::writer::ColumnCloseResult,
     file::{
-        metadata::{KeyValue, ParquetMetaData},
-        properties::WriterProperties,
+        metadata::{KeyValue, ParquetMetaData, RowGroupMetaData},
+        properties::{EnabledStatistics, WriterProperties},
+        writer::SerializedFileWriter,
     },
 };
 use sha2::{Digest, Sha256};
@@ -16,14 +21,29 @@ use std::{
     fs::File,
     io::{self, Write},
     path::{Path, PathBuf},
+    sync::Arc,
 };
+
+/// Rows of a row group. Small enough that a file with few changed rows can take most of its row groups as they are from
+/// the one before, large enough to compress well.
+const GROUP: usize = if cfg!(test) { 16 } else { 1 << 14 };
 
 /// A Parquet file being written. Dropped before [`ParquetFile::finish`], it leaves a temporary file that nobody reads.
 pub(crate) struct ParquetFile {
     path: PathBuf,
     temporary: PathBuf,
-    writer: ArrowWriter<Hashing>,
+    schema: SchemaRef,
+    writer: SerializedFileWriter<Hashing>,
+    factory: ArrowRowGroupWriterFactory,
+    group: Option<Group>,
+    groups: usize,
     rows: u64,
+}
+
+/// The row group being written.
+struct Group {
+    columns: Vec<ArrowColumnWriter>,
+    rows: usize,
 }
 
 /// A finished file.
@@ -72,19 +92,96 @@ impl ParquetFile {
         let notes = notes.iter().map(|(key, value)| KeyValue::new((*key).to_owned(), value.clone())).collect();
         let properties = WriterProperties::builder()
             .set_compression(Compression::SNAPPY)
-            .set_max_row_group_row_count(Some(1 << 17))
+            // Row groups are as small as pages are elsewhere: their own statistics say all there is to say.
+            .set_statistics_enabled(EnabledStatistics::Chunk)
+            .set_offset_index_disabled(true)
             .set_key_value_metadata(Some(notes))
             .set_created_by("tidegate".to_owned())
             .build();
         let options = ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
         let hashing = Hashing { file, hash, bytes: 0 };
-        let writer = ArrowWriter::try_new_with_options(hashing, schema, options)?;
-        Ok(Self { path: path.to_owned(), temporary, writer, rows: 0 })
+        let (writer, factory) = ArrowWriter::try_new_with_options(hashing, Arc::clone(&schema), options)?.into_serialized_writer()?;
+        Ok(Self { path: path.to_owned(), temporary, schema, writer, factory, group: None, groups: 0, rows: 0 })
     }
 
     pub(crate) fn write(&mut self, batch: &RecordBatch) -> Result<()> {
-        self.rows += batch.num_rows() as u64;
-        self.writer.write(batch).map_err(|error| self.failed(error))
+        let mut at = 0;
+        while at < batch.num_rows() {
+            let group = match &mut self.group {
+                Some(group) => group,
+                None => {
+                    let columns = self.factory.create_column_writers(self.groups)?;
+                    self.group.insert(Group { columns, rows: 0 })
+                }
+            };
+            // One that began with rows of a full group may grow to two before it is cut.
+            let rows = (batch.num_rows() - at).min(2 * GROUP - group.rows);
+            let part = batch.slice(at, rows);
+            let mut writers = group.columns.iter_mut();
+            for (field, column) in self.schema.fields().iter().zip(part.columns()) {
+                for (leaf, writer) in compute_leaves(field, column)?.iter().zip(&mut writers) {
+                    writer.write(leaf)?;
+                }
+            }
+            group.rows += rows;
+            at += rows;
+            self.rows += rows as u64;
+            if self.group.as_ref().is_some_and(|group| group.rows >= 2 * GROUP) {
+                self.end_group()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Rows of one row group of their own, for those that come one after another without end.
+    pub(crate) fn write_grouped(&mut self, batch: &RecordBatch) -> Result<()> {
+        let mut at = 0;
+        while at < batch.num_rows() {
+            let begun = self.group.as_ref().map_or(0, |group| group.rows);
+            let rows = (batch.num_rows() - at).min(GROUP.saturating_sub(begun).max(1));
+            self.write(&batch.slice(at, rows))?;
+            at += rows;
+            if begun + rows >= GROUP {
+                self.end_group()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the row group being written, if there is one.
+    pub(crate) fn end_group(&mut self) -> Result<()> {
+        let Some(group) = self.group.take() else { return Ok(()) };
+        self.groups += 1;
+        let written = self.writer.next_row_group().and_then(|mut out| {
+            for column in group.columns {
+                column.close()?.append_to_row_group(&mut out)?;
+            }
+            out.close().map(drop)
+        });
+        written.map_err(|error| self.failed(error))
+    }
+
+    /// Takes a row group of another file with the same columns as it is, without decoding it.
+    pub(crate) fn copy_group(&mut self, from: &File, group: &RowGroupMetaData) -> Result<()> {
+        self.end_group()?;
+        self.groups += 1;
+        let rows = u64::try_from(group.num_rows()).unwrap_or_default();
+        let copied = self.writer.next_row_group().and_then(|mut out| {
+            for column in group.columns() {
+                let close = ColumnCloseResult {
+                    bytes_written: u64::try_from(column.compressed_size()).unwrap_or_default(),
+                    rows_written: rows,
+                    metadata: column.clone(),
+                    bloom_filter: None,
+                    column_index: None,
+                    offset_index: None,
+                };
+                out.append_column(from, close)?;
+            }
+            out.close().map(drop)
+        });
+        self.rows += rows;
+        copied.map_err(|error| self.failed(error))
     }
 
     fn failed(&self, error: parquet::errors::ParquetError) -> EngineError {
@@ -99,6 +196,7 @@ impl ParquetFile {
 
     /// Closes the file, brings it to disk, and only then gives it its name.
     pub(crate) fn finish(mut self) -> Result<Written> {
+        self.end_group()?;
         let failed = |source| EngineError::Write { path: self.path.clone(), source };
         let metadata = match self.writer.finish() {
             Ok(metadata) => metadata,

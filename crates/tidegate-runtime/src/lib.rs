@@ -139,6 +139,7 @@ impl Conductor {
     /// Runs a pipeline: what is left over first, then what is new. The last of the ended runs is the newest.
     pub async fn run(&self, pipeline: &Arc<Pipeline>, options: RunOptions) -> Result<Vec<Ended>> {
         let _lock = self.lock(pipeline)?;
+        self.find_again(pipeline).await?;
         let Recovered { mut ended, behind, go_on } = self.recover(pipeline).await?;
         if !go_on {
             return Ok(ended);
@@ -154,6 +155,18 @@ impl Conductor {
         }
         self.prune(pipeline).await;
         Ok(ended)
+    }
+
+    /// Notes where a pipeline that is known lies now, if it was moved.
+    async fn find_again(&self, pipeline: &Pipeline) -> Result<()> {
+        let known = self.ledger.pipelines().await?;
+        let path = std::path::absolute(&pipeline.path).map_or_else(|_| pipeline.path.clone(), |path| path.display().to_string());
+        if known.iter().any(|(name, before)| name == pipeline.name() && *before != path) {
+            let mut tx = self.ledger.begin().await?;
+            ledger::runs::know_pipeline(&mut tx, pipeline.name(), &pipeline.path).await?;
+            tx.commit().await.map_err(error::sql)?;
+        }
+        Ok(())
     }
 
     /// Runs a pipeline once for each of `publications` of a source, in their order, as if they had come one after another.

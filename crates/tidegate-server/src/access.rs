@@ -31,6 +31,14 @@ pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
     headers.get(header::AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ").map(str::trim)
 }
 
+/// Whether the request was sent to this machine by its own name. A name on the web that leads here is a page's trick.
+fn names_this_machine(headers: &HeaderMap) -> bool {
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let name = host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit())).map_or(host, |(name, _)| name);
+    let name = name.trim_start_matches('[').trim_end_matches(']');
+    name == "localhost" || name.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
 /// Lets a request through, or says why not.
 pub(crate) async fn check(Extract(state): Extract<Arc<State>>, request: Request, next: Next) -> Result<Response> {
     let ledger = &state.service.conductor.ledger;
@@ -53,7 +61,7 @@ pub(crate) async fn check(Extract(state): Extract<Arc<State>>, request: Request,
                 .into());
         }
         // A page of some site must not talk to a service on its reader's machine.
-        None if request.headers().contains_key(header::ORIGIN) => {
+        None if request.headers().contains_key(header::ORIGIN) || !names_this_machine(request.headers()) => {
             return Err(Failure::new(Code::TG702, "requests from web pages need a token").into());
         }
         None => {}
@@ -70,6 +78,17 @@ impl From<std::convert::Infallible> for Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_on_the_web_is_not_this_machine() {
+        let host = |name: &str| HeaderMap::from_iter([(header::HOST, name.parse().unwrap())]);
+        for name in ["localhost", "localhost:8430", "127.0.0.1:8430", "[::1]:8430"] {
+            assert!(names_this_machine(&host(name)), "{name}");
+        }
+        for name in ["example.org:8430", "localhost.example.org", "192.168.1.2:80", ""] {
+            assert!(!names_this_machine(&host(name)), "{name}");
+        }
+    }
 
     #[test]
     fn every_request_has_its_scope() {

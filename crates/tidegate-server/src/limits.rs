@@ -21,7 +21,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 const BODIES: usize = 64 << 20;
 /// Bytes are counted in pieces of this size.
 const PIECE: usize = 1 << 10;
-/// Longest wait for room, and for a body to arrive.
+/// Longest wait for room.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What is left of each.

@@ -22,7 +22,7 @@ pub use locate::Locations;
 pub use notify::{Console, Email, Notify, Slack, SmtpTls, Template, Webhook};
 pub use source::{CsvOptions, FileSource, Format, HttpSource, PushSource, Source};
 pub use table::{Check, Guards, Mode, Severity, Table};
-pub use triggers::{FileDrop, Hook, Missed, Push, Schedule, SourceChange, Triggers};
+pub use triggers::{Hook, Missed, Push, Schedule, SourceChange, Triggers};
 
 use indexmap::IndexMap;
 use schemars::JsonSchema;

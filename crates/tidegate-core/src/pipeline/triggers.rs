@@ -15,9 +15,6 @@ pub struct Triggers {
     /// When a source has published something new.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source_change: Option<SourceChange>,
-    /// When a file is dropped where a `file` source looks for it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub file: Option<FileDrop>,
     /// When rows are pushed to a `push` source. Without it, its defaults hold.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub push: Option<Push>,
@@ -66,23 +63,6 @@ pub enum Missed {
 pub struct SourceChange {
     /// How often to ask. Up to a tenth of it is added or taken away, so that many pipelines spread out.
     pub every: Span,
-}
-
-/// Dropped files.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct FileDrop {
-    /// How long a file must have stayed the same to be taken for complete.
-    pub settle: Span,
-    /// Where files are moved once the run that read them is over, relative to the pipeline's folder. Without it they are left.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub archive: Option<String>,
-}
-
-impl Default for FileDrop {
-    fn default() -> Self {
-        Self { settle: Span(Duration::from_secs(2)), archive: None }
-    }
 }
 
 /// How pushed rows are gathered into runs.

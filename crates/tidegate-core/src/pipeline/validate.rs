@@ -111,13 +111,13 @@ fn source_place(problems: &mut Problems, at: &[&str; 2], source: &Source) {
 
 fn triggers(problems: &mut Problems, file: &PipelineFile) {
     let pushed = file.sources.iter().find(|(_, source)| source.push.is_some());
-    if let (Some((name, source)), Mode::Mirror | Mode::Replace) = (pushed, file.table.mode) {
+    if let (Some((name, _)), Mode::Mirror | Mode::Replace) = (pushed, file.table.mode) {
         problems
             .add(&["table"], format!("source `{name}` gives only what was pushed since the last run, so the table has to keep its rows"))
             .hint("use `mode: merge` or `mode: append`");
-        if source.format == Format::Parquet {
-            problems.add(&["sources", name, "format"], "only `csv` and `jsonl` can be pushed");
-        }
+    }
+    if let Some((name, _)) = pushed.filter(|(_, source)| source.format == Format::Parquet) {
+        problems.add(&["sources", name, "format"], "only `csv` and `jsonl` can be pushed");
     }
     if let (Some((name, _)), true) = (pushed, file.sources.len() > 1) {
         problems
@@ -139,9 +139,6 @@ fn triggers(problems: &mut Problems, file: &PipelineFile) {
     }
     if triggers.source_change.as_ref().is_some_and(|poll| poll.every.0 < std::time::Duration::from_millis(100)) {
         problems.add(&["triggers", "source_change", "every"], "publishers are not asked more often than every 100ms");
-    }
-    if triggers.file.is_some() && file.sources.values().all(|source| source.file.is_none()) {
-        problems.add(&["triggers", "file"], "no source of this pipeline is a `file`");
     }
     if triggers.push.is_some() && pushed.is_none() {
         problems.add(&["triggers", "push"], "no source of this pipeline is a `push`").hint("add a source with `push: {}`");

@@ -4,6 +4,7 @@ use super::{
     current::{CurrentTable, DataFile, read_file},
     log, merge,
     merge::Slice,
+    rewrite::Base,
     stats,
 };
 use crate::{
@@ -226,6 +227,21 @@ fn plan(
 /// Writes the files of one task; none if no row is left.
 fn write(folder: &Path, run: RunId, task: Task, schema: &SchemaRef, order: &Order) -> Result<Done> {
     let mut files = Vec::new();
+    if let Some(base) = &task.base
+        && base.rows as usize + task.changes.iter().map(Slice::len).sum::<usize>() < 2 * ROWS_PER_FILE
+        && let Some(groups) = Base::open(base, schema, order)?
+    {
+        let name = file_name(run, task.number, 0);
+        let mut file = ParquetFile::create(&folder.join(&name), Arc::clone(schema), &[])?;
+        groups.rewrite(base, &task.changes, schema, order, &mut file)?;
+        let written = file.finish()?;
+        if written.rows > 0 {
+            files.push((name, written));
+        } else {
+            let _ = std::fs::remove_file(folder.join(name));
+        }
+        return Ok(Done { number: task.number, replaced: task.base, files });
+    }
     let mut open: Option<(String, ParquetFile, usize)> = None;
     let base: crate::staged::Batches = match &task.base {
         Some(file) => read_file(file, schema)?,
@@ -240,12 +256,12 @@ fn write(folder: &Path, run: RunId, task: Task, schema: &SchemaRef, order: &Orde
         let (_, file, count) = match &mut open {
             Some(open) => open,
             None => {
-                let name = format!("run-{:08}-{number:05}-{}-{}.parquet", run.0, files.len(), uuid::Uuid::now_v7().simple());
+                let name = file_name(run, number, files.len());
                 let file = ParquetFile::create(&folder.join(&name), Arc::clone(schema), &[])?;
                 open.insert((name, file, 0))
             }
         };
-        file.write(&rows)?;
+        file.write_grouped(&rows)?;
         *count += rows.num_rows();
         if *count >= 2 * ROWS_PER_FILE
             && let Some((name, file, _)) = open.take()
@@ -258,6 +274,10 @@ fn write(folder: &Path, run: RunId, task: Task, schema: &SchemaRef, order: &Orde
         files.push((name, file.finish()?));
     }
     Ok(Done { number, replaced: task.base, files })
+}
+
+fn file_name(run: RunId, task: usize, nth: usize) -> String {
+    format!("run-{:08}-{task:05}-{nth}-{}.parquet", run.0, uuid::Uuid::now_v7().simple())
 }
 
 /// Adds a changeset to the history, whose data files are the changesets.

@@ -234,7 +234,7 @@ fn same_types(before: &Schema, after: &Schema) -> Result<()> {
     Ok(())
 }
 
-fn open(file: &DataFile) -> Result<ParquetRecordBatchReaderBuilder<File>> {
+pub(super) fn open(file: &DataFile) -> Result<ParquetRecordBatchReaderBuilder<File>> {
     let altered = |why: String| EngineError::Altered { path: file.path.clone(), why };
     let handle = File::open(&file.path).map_err(|error| altered(error.to_string()))?;
     ParquetRecordBatchReaderBuilder::try_new(handle).map_err(|error| altered(error.to_string()))
@@ -243,6 +243,14 @@ fn open(file: &DataFile) -> Result<ParquetRecordBatchReaderBuilder<File>> {
 /// The rows of one file with the columns of `schema`.
 pub(super) fn read_file(file: &DataFile, schema: &SchemaRef) -> Result<Batches> {
     let reader = open(file)?.with_batch_size(8192).build()?;
+    let (schema, path) = (Arc::clone(schema), file.path.clone());
+    let altered = move |error: arrow::error::ArrowError| EngineError::Altered { path: path.clone(), why: error.to_string() };
+    Ok(Box::new(reader.map(move |batch| adapt(&batch.map_err(&altered)?, &schema))))
+}
+
+/// The rows of row groups beside each other of a file that has the columns of `schema`.
+pub(super) fn read_groups(file: &DataFile, groups: std::ops::Range<usize>, schema: &SchemaRef) -> Result<Batches> {
+    let reader = open(file)?.with_row_groups(groups.collect()).with_batch_size(8192).build()?;
     let (schema, path) = (Arc::clone(schema), file.path.clone());
     let altered = move |error: arrow::error::ArrowError| EngineError::Altered { path: path.clone(), why: error.to_string() };
     Ok(Box::new(reader.map(move |batch| adapt(&batch.map_err(&altered)?, &schema))))

@@ -10,6 +10,7 @@ mod apply;
 mod current;
 mod log;
 mod merge;
+mod rewrite;
 mod stats;
 
 pub(crate) use current::CurrentTable;

@@ -194,6 +194,11 @@ impl Writer {
             }
             taken.push((push.reply, duplicate));
         }
+        // Older keys are looked up (INV-8): what is in an open segment is always among these.
+        if self.keys.len() > 2 * KEYS as usize {
+            let open: HashSet<Key> = self.segment.iter().flat_map(|segment| &segment.keys).chain(&new_keys).copied().collect();
+            self.keys = open;
+        }
         let written = if bytes.is_empty() { Ok(()) } else { self.write(&bytes, &new_keys) };
         if written.is_err() {
             // They were not taken: the same keys may come again.

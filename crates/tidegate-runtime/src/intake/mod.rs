@@ -25,7 +25,7 @@ use std::{
 };
 use tidegate_core::{
     Code, Failure,
-    pipeline::{Format, Pipeline, Push},
+    pipeline::{Format, Pipeline},
 };
 
 /// The lanes of this process, one for each source that was pushed to.
@@ -52,7 +52,7 @@ impl Intake {
     async fn lane(&self, pipeline: &Arc<Pipeline>, source: &str) -> Result<Arc<Lane>> {
         let name = (pipeline.name().to_owned(), source.to_owned());
         let known = self.lanes.lock().unwrap_or_else(PoisonError::into_inner).get(&name).cloned();
-        let limits = pipeline.file.triggers.as_ref().and_then(|triggers| triggers.push.clone()).unwrap_or_else(Push::default);
+        let limits = pipeline.file.triggers.as_ref().and_then(|triggers| triggers.push.clone()).unwrap_or_default();
         if let Some(lane) = known.filter(|lane| lane.limits == limits) {
             return Ok(lane);
         }
@@ -92,15 +92,19 @@ fn check(pipeline: &Pipeline, source: &str, body: &[u8]) -> Result<()> {
     match spec.format {
         Format::Jsonl if body.trim_ascii_start().first() != Some(&b'{') => Err(wrong("JSON lines")),
         Format::Csv => {
+            let options = spec.csv_options();
             let header = String::from_utf8_lossy(source::header_of(body).unwrap_or_default()).into_owned();
+            let quotes = [options.quote, ' '];
+            let names: Vec<&str> = header.split(options.delimiter).map(|name| name.trim_matches(&quotes[..])).collect();
             let missing: Vec<&str> = spec
                 .columns
                 .iter()
                 .filter(|(_, column)| !column.optional)
                 .map(|(name, column)| column.from.as_deref().unwrap_or(name))
-                .filter(|name| !header.contains(name))
+                .filter(|name| !names.contains(name))
                 .collect();
-            if !spec.csv_options().header || missing.is_empty() {
+            // What is special about the header is for the parser to understand.
+            if !options.header || options.skip_lines > 0 || options.encoding.is_some() || missing.is_empty() {
                 return Ok(());
             }
             Err(Failure::new(Code::TG204, format!("the header lacks {}", missing.join(", "))).detail("got", header.trim().to_owned()))

@@ -2,7 +2,6 @@
 
 use super::{Ledger, Tx};
 use crate::error::{Result, sql};
-use jiff::Timestamp;
 
 /// How far a subscriber is.
 #[derive(Debug, Clone, PartialEq, Eq, Default, sqlx::FromRow)]
@@ -44,15 +43,15 @@ pub async fn advance(tx: &mut Tx, subscriber: &str, pipeline: &str, position: i6
     Ok(())
 }
 
-/// Notes that a subscriber did not take what came next.
-pub async fn refused(tx: &mut Tx, subscriber: &str, pipeline: &str, why: &str, not_before: Timestamp) -> Result<()> {
-    sqlx::query("UPDATE cursors SET tries = tries + 1, last_error = ?3, not_before = ?4 WHERE subscriber = ?1 AND pipeline = ?2")
+/// Moves a cursor from where it was seen. `false` if it is not there any more.
+pub async fn move_on(tx: &mut Tx, subscriber: &str, pipeline: &str, from: i64, to: i64) -> Result<bool> {
+    let done = sqlx::query("UPDATE cursors SET position = ?4 WHERE subscriber = ?1 AND pipeline = ?2 AND position = ?3")
         .bind(subscriber.to_owned())
         .bind(pipeline.to_owned())
-        .bind(why.to_owned())
-        .bind(not_before.as_millisecond())
+        .bind(from)
+        .bind(to)
         .execute(&mut **tx)
         .await
         .map_err(sql)?;
-    Ok(())
+    Ok(done.rows_affected() == 1)
 }

@@ -115,6 +115,17 @@ impl Ledger {
         row.map(read).transpose()
     }
 
+    /// Keeps a message that this process is delivering.
+    pub async fn keep_entry(&self, id: i64, lease: Duration, now: Timestamp) -> Result<()> {
+        sqlx::query("UPDATE outbox SET lease_until = ?2 WHERE id = ?1 AND status = 'pending'")
+            .bind(id)
+            .bind(now.as_millisecond().saturating_add(i64::try_from(lease.as_millis()).unwrap_or(i64::MAX)))
+            .execute(&self.pool)
+            .await
+            .map_err(sql)?;
+        Ok(())
+    }
+
     /// Messages of a pipeline that did not arrive, by notifier: its kind, how many wait, how many were given up, and the
     /// last error.
     pub async fn outbox_troubles(&self, pipeline: &str) -> Result<Vec<(String, i64, i64, Option<String>)>> {

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use std::time::Duration;
 use tidegate_core::trigger::Trigger;
 
-/// Triggers of one kind that are remembered one by one; more are the same.
+/// Triggers that an entry remembers; more of them change nothing.
 const MOST_TRIGGERS: usize = 32;
 
 /// A pipeline that is to be run, and is this process's to run.
@@ -158,6 +158,16 @@ impl Ledger {
     /// Whether a run of this pipeline is asked for already.
     pub async fn is_waiting(&self, pipeline: &str) -> Result<bool> {
         let row: Option<(i64,)> = sqlx::query_as("SELECT 1 FROM queue WHERE pipeline = ?1 AND state = 'waiting'")
+            .bind(pipeline.to_owned())
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(sql)?;
+        Ok(row.is_some())
+    }
+
+    /// Whether a run of this pipeline is held.
+    pub async fn is_held(&self, pipeline: &str) -> Result<bool> {
+        let row: Option<(i64,)> = sqlx::query_as("SELECT 1 FROM runs WHERE pipeline = ?1 AND state = 'held' LIMIT 1")
             .bind(pipeline.to_owned())
             .fetch_optional(&self.pool)
             .await

@@ -271,13 +271,15 @@ pub async fn create(tx: &mut Tx, run: &NewRun<'_>) -> Result<RunId> {
 
 /// Sets a run to work again, with another definition perhaps.
 pub async fn restart(tx: &mut Tx, id: RunId, definition: &str, approved: bool) -> Result<()> {
-    sqlx::query("UPDATE runs SET state = 'running', tries = tries + 1, definition = ?2, set_aside = 0, approved = ?3 WHERE id = ?1")
-        .bind(id.0)
-        .bind(definition.to_owned())
-        .bind(i64::from(approved))
-        .execute(&mut **tx)
-        .await
-        .map_err(sql)?;
+    sqlx::query(
+        "UPDATE runs SET state = 'running', tries = tries + 1, definition = ?2, set_aside = 0, approved = ?3, cancel = 0 WHERE id = ?1",
+    )
+    .bind(id.0)
+    .bind(definition.to_owned())
+    .bind(i64::from(approved))
+    .execute(&mut **tx)
+    .await
+    .map_err(sql)?;
     Ok(())
 }
 

@@ -33,8 +33,11 @@ impl Service {
                 let run = newest.subject.as_deref().and_then(|subject| subject.strip_prefix("runs/")?.parse().ok()).unwrap_or_default();
                 let (now, trigger) = (self.now(), Trigger::After { pipeline: upstream.clone(), run });
                 let mut tx = ledger.begin().await?;
+                // Another service may have looked at the same moment.
+                if !cursors::move_on(&mut tx, &subscriber, upstream, cursor.position, newest.sequence.unwrap_or(cursor.position)).await? {
+                    continue;
+                }
                 queue::enqueue(&mut tx, pipeline.name(), &trigger, 0, now, now).await?;
-                cursors::advance(&mut tx, &subscriber, upstream, newest.sequence.unwrap_or(cursor.position)).await?;
                 tx.commit().await.map_err(sql)?;
                 self.wake.notify_one();
             }

@@ -189,7 +189,11 @@ impl Service {
     pub async fn take_in(&self) -> Result<()> {
         for pipeline in self.pipelines().into_iter().filter(|pipeline| pipeline.is_incremental()) {
             for name in pipeline.file.sources.keys() {
-                if self.intake.ready(&pipeline, name)? && !self.conductor.ledger.is_waiting(pipeline.name()).await? {
+                let ledger = &self.conductor.ledger;
+                // Rows that come after a held run wait with it for a person.
+                let blocked =
+                    || async { Ok::<_, Failure>(ledger.is_waiting(pipeline.name()).await? || ledger.is_held(pipeline.name()).await?) };
+                if self.intake.ready(&pipeline, name)? && !blocked().await? {
                     self.ask(pipeline.name(), &Trigger::Push { source: name.clone() }).await?;
                 }
             }
@@ -296,3 +300,6 @@ pub async fn pause_pipeline(conductor: &Conductor, pipeline: &str, pause: bool) 
     let kind = if pause { kind::PIPELINE_PAUSED } else { kind::PIPELINE_RESUMED };
     say(conductor, pipeline, kind, serde_json::json!({})).await
 }
+
+#[cfg(test)]
+mod tests;

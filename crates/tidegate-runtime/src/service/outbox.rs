@@ -11,12 +11,8 @@ use crate::{
 use std::{
     collections::BTreeSet,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
 };
-use tidegate_core::retry;
-
-/// How long a process may be at one delivery before another takes it over.
-const LEASE: Duration = Duration::from_secs(120);
+use tidegate_core::{pipeline::Pipeline, retry};
 
 /// Who is being told at the moment: pipeline and place of the notifier.
 #[derive(Debug, Default)]
@@ -44,9 +40,9 @@ impl Service {
     /// Delivers what waits for one notifier, in order, until it refuses.
     pub async fn deliver_to(&self, pipeline: &str, notifier: usize) -> Result<()> {
         let Some(pipeline) = self.pipeline(pipeline) else { return Ok(()) };
-        while let Some(entry) = self.conductor.ledger.take_entry(pipeline.name(), notifier, LEASE, self.now()).await? {
+        while let Some(entry) = self.conductor.ledger.take_entry(pipeline.name(), notifier, self.options.lease, self.now()).await? {
             let again = later(self.now(), retry::backoff(entry.tries + 2, jitter()));
-            if let Err(failure) = self.conductor.deliver_entry(&pipeline, &entry).await? {
+            if let Err(failure) = self.deliver_alive(&pipeline, &entry).await? {
                 tracing::warn!(pipeline = pipeline.name(), notifier = entry.kind, "{failure}");
                 let mut tx = self.conductor.ledger.begin().await?;
                 outbox::postpone(&mut tx, entry.id, again).await?;
@@ -54,5 +50,19 @@ impl Service {
             }
         }
         Ok(())
+    }
+
+    /// Delivers, and says every now and then that this process is still at it: a dead one's delivery is another's soon.
+    async fn deliver_alive(&self, pipeline: &Arc<Pipeline>, entry: &outbox::Entry) -> Result<Result<()>> {
+        let delivery = self.conductor.deliver_entry(pipeline, entry);
+        tokio::pin!(delivery);
+        let mut beat = tokio::time::interval(self.options.lease / 3);
+        beat.tick().await;
+        loop {
+            tokio::select! {
+                delivered = &mut delivery => return delivered,
+                _ = beat.tick() => self.conductor.ledger.keep_entry(entry.id, self.options.lease, self.now()).await?,
+            }
+        }
     }
 }

@@ -114,6 +114,11 @@ impl Service {
         }
     }
 
+    /// Forgets what a pipeline's sources showed: a run could not use it, and it is news again.
+    pub(super) fn forget_shown(&self, pipeline: &str) {
+        self.polls.update(pipeline, |poll| poll.shown.clear());
+    }
+
     /// Looks at every source, and asks for a run if one has something new.
     async fn poll_one(&self, pipeline: &Arc<Pipeline>) -> Result<()> {
         let mut shown = BTreeMap::new();

@@ -7,7 +7,7 @@ use crate::{
 };
 use jiff::Timestamp;
 use std::sync::PoisonError;
-use tidegate_core::{schedule::Timetable, trigger::Trigger};
+use tidegate_core::{pipeline::Missed, schedule::Timetable, trigger::Trigger};
 
 /// The name of a schedule in the ledger.
 const NAME: &str = "schedule";
@@ -46,11 +46,21 @@ impl Service {
             if next.is_none_or(|next| next > now) {
                 continue;
             }
+            let due = table.due(seen, now);
+            // Where each missed time has a run of its own they are asked for one after another, or they would be run together.
+            let one_by_one = schedule.missed == Missed::All;
+            if one_by_one && self.conductor.ledger.is_waiting(pipeline.name()).await? {
+                continue;
+            }
+            let until = due.first().copied().filter(|_| one_by_one).unwrap_or(now);
             let mut tx = self.conductor.ledger.begin().await?;
-            for at in table.due(seen, now) {
+            // Another service may have looked at the same moment.
+            if !move_seen(&mut tx, pipeline.name(), NAME, seen, until).await? {
+                continue;
+            }
+            for at in due.into_iter().take(if one_by_one { 1 } else { usize::MAX }) {
                 queue::enqueue(&mut tx, pipeline.name(), &Trigger::Schedule { at }, 0, now, now).await?;
             }
-            set_seen(&mut tx, pipeline.name(), NAME, now).await?;
             tx.commit().await.map_err(sql)?;
             self.wake.notify_one();
         }
@@ -80,4 +90,17 @@ async fn set_seen(tx: &mut Tx, pipeline: &str, name: &str, seen: Timestamp) -> R
         .await
         .map_err(sql)?;
     Ok(())
+}
+
+/// `false` if it is not where it was seen.
+async fn move_seen(tx: &mut Tx, pipeline: &str, name: &str, from: Timestamp, to: Timestamp) -> Result<bool> {
+    let done = sqlx::query("UPDATE trigger_state SET seen = ?4 WHERE pipeline = ?1 AND name = ?2 AND seen = ?3")
+        .bind(pipeline.to_owned())
+        .bind(name.to_owned())
+        .bind(from.as_millisecond())
+        .bind(to.as_millisecond())
+        .execute(&mut **tx)
+        .await
+        .map_err(sql)?;
+    Ok(done.rows_affected() == 1)
 }

@@ -93,6 +93,9 @@ impl Service {
 
     fn judge(&self, pipeline: &Pipeline, claim: &Claim, last: Option<&Ended>) -> Verdict {
         let Some(last) = last else { return Verdict::Done };
+        if last.receipt.outcome == Outcome::Failed {
+            self.forget_shown(&claim.pipeline);
+        }
         if let Some(failure) = last.receipt.error.as_ref().filter(|_| last.receipt.outcome == Outcome::Failed) {
             return self.again(pipeline, claim, failure);
         }

@@ -64,7 +64,8 @@ async fn hook(
     let said = match serde_json::from_slice::<Value>(&body) {
         Ok(body) if body["Type"] == "SubscriptionConfirmation" => {
             // Following an address that came with a request is for a person to decide.
-            tracing::warn!(pipeline = name, "SNS asks to confirm a subscription: open its SubscribeURL, which is in the request's body");
+            let address = body["SubscribeURL"].as_str().unwrap_or_default();
+            tracing::warn!(pipeline = name, address, "SNS asks to confirm a subscription: open the address if you asked for it");
             return Ok((StatusCode::OK, Json(json!({ "started": false, "why": "a person confirms the subscription" }))));
         }
         Ok(body) => say(header("x-github-event"), &body),

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use tidegate_core::{Code, Failure, RunId, pipeline::Pipeline};
-use tidegate_runtime::Run;
+use tidegate_runtime::{Ended, Run};
 
 /// Most runs in one answer.
 const MOST: i64 = 1000;
@@ -65,8 +65,15 @@ async fn of(state: &State, run: i64) -> Result<(Run, Arc<Pipeline>)> {
 
 async fn approve(state: Shared, Path(run): Path<i64>) -> Result<Json<Value>> {
     let (run, pipeline) = of(&state, run).await?;
-    let ended = state.service.conductor.approve(&pipeline, run.id).await?;
+    let service = Arc::clone(&state.service);
+    let ended = to_its_end(async move { service.conductor.approve(&pipeline, run.id).await }).await?;
     Ok(Json(json!(ended.receipt)))
+}
+
+/// A run that has begun goes to its end, whether or not somebody waits for the answer.
+async fn to_its_end(run: impl Future<Output = Result<Ended, Failure>> + Send + 'static) -> Result<Ended> {
+    let ended = tokio::spawn(run).await.map_err(|error| Failure::new(Code::TG901, "the run was broken off").because(&error))?;
+    Ok(ended?)
 }
 
 async fn discard(state: Shared, Path(run): Path<i64>) -> Result<Json<Value>> {
@@ -77,7 +84,8 @@ async fn discard(state: Shared, Path(run): Path<i64>) -> Result<Json<Value>> {
 
 async fn replay(state: Shared, Path(run): Path<i64>) -> Result<Json<Value>> {
     let (run, pipeline) = of(&state, run).await?;
-    let ended = state.service.conductor.replay(&pipeline, run.id).await?;
+    let service = Arc::clone(&state.service);
+    let ended = to_its_end(async move { service.conductor.replay(&pipeline, run.id).await }).await?;
     Ok(Json(json!(ended.receipt)))
 }
 

@@ -36,7 +36,7 @@ pub async fn status(context: &Context, _: StatusArgs) -> Ending {
         let state = match last.state {
             RunState::Done(Outcome::Held) => format!("held: tidegate show {}", last.id),
             RunState::Done(Outcome::Failed) => format!("failed: tidegate show {}", last.id),
-            RunState::Running => "interrupted: the next run goes on with it".to_owned(),
+            RunState::Running => "at work, or interrupted: the next run goes on with it".to_owned(),
             other => other.as_str().to_owned(),
         };
         rows.push(vec![
