@@ -168,3 +168,18 @@ fn a_held_run_shows_what_it_would_reject_until_a_person_says_that_it_does_not_ma
     let ran = environment.expect(0, &["run", "small"]);
     assert!(ran.stdout.contains("(1 kept)"), "{}", ran.stdout);
 }
+
+#[test]
+fn what_is_not_there_is_said_not_to_be_there() {
+    let environment = begun();
+    for args in [&["runs", "nope"][..], &["events", "nope"], &["quarantine", "list", "nope"], &["pause", "nope"]] {
+        let ran = environment.expect(2, args);
+        assert!(ran.stderr.contains("the ledger knows no pipeline `nope`") && ran.stderr.contains("it knows: small"), "{}", ran.stderr);
+    }
+    let ran = environment.expect(2, &["history", "t", "colour=red"]);
+    assert!(ran.stderr.contains("`colour` is not in the key of t"), "{}", ran.stderr);
+    let runs = environment.expect(0, &["runs", "-o", "csv"]).stdout;
+    assert!(runs.starts_with("RUN,AT (UTC),PIPELINE,STATE,COUNTS,ROWS,NOTE\n1,"), "{runs}");
+    environment.write("empty.csv", "");
+    assert!(environment.expect(1, &["init", "empty.csv"]).stderr.contains("empty.csv is empty"));
+}

@@ -1,7 +1,11 @@
 //! Guards: limits on what a run may change. A run beyond one of them is held, not failed: a person, or the next sane
 //! publication, decides.
 
-use crate::{Counts, SourceReceipt, pipeline::Guards, receipt::thousands};
+use crate::{
+    Counts, SourceReceipt,
+    pipeline::Guards,
+    receipt::{counted, thousands},
+};
 use std::collections::BTreeMap;
 
 /// The guards that hold a run with these numbers, each as one sentence; none if it may pass.
@@ -35,8 +39,8 @@ pub fn breaches(
         for (source, numbers) in sources {
             if limit.exceeded(numbers.rejected, numbers.read) {
                 found.push(format!(
-                    "source `{source}` has {} bad rows of {}{} (max_rejected: {limit})",
-                    thousands(numbers.rejected),
+                    "source `{source}` has {} of {}{} (max_rejected: {limit})",
+                    counted(numbers.rejected, "bad row", "bad rows"),
                     thousands(numbers.read),
                     share(numbers.rejected, numbers.read)
                 ));

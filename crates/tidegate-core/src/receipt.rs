@@ -57,6 +57,11 @@ impl fmt::Display for Counts {
     }
 }
 
+/// `1 row`, `1,234 rows`.
+pub fn counted(n: u64, one: &str, many: &str) -> String {
+    format!("{} {}", thousands(n), if n == 1 { one } else { many })
+}
+
 /// `1234567` as `1,234,567`.
 pub fn thousands(n: u64) -> String {
     let digits = n.to_string();

@@ -122,7 +122,10 @@ impl Tables {
         match error {
             EngineError::Sql { message, location, mut hints, running } => {
                 if message.starts_with("table ") {
-                    hints.push(format!("the tables are {}", self.names().join(", ")));
+                    hints.push(match self.names().as_slice() {
+                        [] => "there is no table yet; `tidegate run PIPELINE` makes one".to_owned(),
+                        names => format!("the tables are {}", names.join(", ")),
+                    });
                 }
                 EngineError::Sql { message, location, hints, running }
             }

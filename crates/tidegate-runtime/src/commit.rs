@@ -22,6 +22,7 @@ use tidegate_core::{
     incident::{self, Turn},
     message::Message,
     pipeline::{Pipeline, Severity},
+    receipt::counted,
     retry::{self, Verdict},
 };
 
@@ -312,7 +313,7 @@ fn healed(pipeline: &Pipeline, judged: &Judged) -> BTreeMap<String, std::collect
 fn warnings(report: &Report) -> Vec<String> {
     let checks = report.violations.iter().filter(|violation| violation.severity == Severity::Warn);
     checks
-        .map(|violation| format!("check `{}` found {} violations", violation.check, violation.rows))
+        .map(|violation| format!("check `{}` found {}", violation.check, counted(violation.rows, "violation", "violations")))
         .chain(report.drift.iter().cloned())
         .collect()
 }

@@ -15,7 +15,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use tidegate_core::{
     Code, Failure, Outcome, Receipt, RunId, SourceReceipt, fault, guard,
     pipeline::{Pipeline, Severity},
-    receipt::{Held, verify},
+    receipt::{Held, counted, verify},
     seam::{Prepared, SourceInput, Work},
 };
 
@@ -170,7 +170,8 @@ fn judge(
     // INV-1
     verify(&sources, &prepared.counts, prepared.produced, prepared.rows_before, prepared.rows_after)?;
     if let Some(violation) = prepared.violations.iter().find(|violation| violation.severity == Severity::Error) {
-        let mut failure = Failure::new(Code::TG304, format!("check `{}` found {} violations", violation.check, violation.rows));
+        let mut failure =
+            Failure::new(Code::TG304, format!("check `{}` found {}", violation.check, counted(violation.rows, "violation", "violations")));
         for example in &violation.examples {
             failure = failure.detail("violates", example.clone());
         }
@@ -179,15 +180,17 @@ fn judge(
     let mut reasons = Vec::new();
     if !approved {
         // Rows of which a person said that they do not matter are held against no publication.
-        let mut counted = sources.clone();
+        let mut held_against = sources.clone();
         for row in prepared.rejected.iter().filter(|row| discarded.contains(&(row.source.clone(), row.identity.clone(), row.raw.clone()))) {
-            if let Some(source) = counted.get_mut(&row.source) {
+            if let Some(source) = held_against.get_mut(&row.source) {
                 source.rejected = source.rejected.saturating_sub(1);
             }
         }
-        reasons = guard::breaches(&pipeline.file.table.guards, &prepared.counts, &counted, prepared.rows_before, prepared.rows_after);
+        reasons = guard::breaches(&pipeline.file.table.guards, &prepared.counts, &held_against, prepared.rows_before, prepared.rows_after);
         let holding = prepared.violations.iter().filter(|violation| violation.severity == Severity::Hold);
-        reasons.extend(holding.map(|violation| format!("check `{}` found {} violations", violation.check, violation.rows)));
+        reasons.extend(
+            holding.map(|violation| format!("check `{}` found {}", violation.check, counted(violation.rows, "violation", "violations"))),
+        );
     }
     let outcome = match (reasons.is_empty(), prepared.changeset.is_some()) {
         (false, _) => Outcome::Held,

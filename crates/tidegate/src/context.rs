@@ -93,18 +93,33 @@ impl Context {
 
     /// A conductor on the outside world.
     pub async fn conductor(&self, mirror: Option<PathBuf>) -> Result<Conductor, Failure> {
-        let terminal = self.terminal.clone();
-        let world = World::new(mirror, Arc::new(move |text: &str| terminal.remark(text)));
-        let progress: Arc<dyn Progress> = if self.terminal.shows_progress() { Arc::new(Bars::new()) } else { Arc::new(NoProgress) };
-        self.conductor_on(Arc::new(world), progress).await
+        Ok(self.conductor_with(self.ledger().await?, self.world(mirror), self.progress()))
+    }
+
+    /// The same for a service.
+    pub async fn conductor_for_service(&self, mirror: Option<PathBuf>) -> Result<Conductor, Failure> {
+        Ok(self.conductor_with(Ledger::open_for_service(&self.home).await?, self.world(mirror), self.progress()))
     }
 
     /// A conductor on another outside world.
     pub async fn conductor_on(&self, outside: Arc<dyn Outside>, progress: Arc<dyn Progress>) -> Result<Conductor, Failure> {
+        Ok(self.conductor_with(self.ledger().await?, outside, progress))
+    }
+
+    fn world(&self, mirror: Option<PathBuf>) -> Arc<dyn Outside> {
+        let terminal = self.terminal.clone();
+        Arc::new(World::new(mirror, Arc::new(move |text: &str| terminal.remark(text))))
+    }
+
+    fn progress(&self) -> Arc<dyn Progress> {
+        if self.terminal.shows_progress() { Arc::new(Bars::new()) } else { Arc::new(NoProgress) }
+    }
+
+    fn conductor_with(&self, ledger: Ledger, outside: Arc<dyn Outside>, progress: Arc<dyn Progress>) -> Conductor {
         let threads = threads();
-        Ok(Conductor {
+        Conductor {
             home: self.home.clone(),
-            ledger: self.ledger().await?,
+            ledger,
             plane: Arc::new(Engine::new(threads)),
             outside,
             destinations: Arc::new(BuiltIn { threads }),
@@ -113,7 +128,17 @@ impl Context {
             progress,
             positions: tidegate_runtime::Positions::default(),
             delivery: tidegate_runtime::Delivery::Inline,
-        })
+        }
+    }
+
+    /// Makes sure that a pipeline of this name is known, where one is named.
+    pub async fn known(&self, ledger: &Ledger, name: Option<&str>) -> Result<(), Failure> {
+        let Some(name) = name else { return Ok(()) };
+        let known: Vec<String> = ledger.pipelines().await?.into_iter().map(|(name, _)| name).collect();
+        if known.iter().any(|known| known == name) {
+            return Ok(());
+        }
+        Err(Failure::new(tidegate_core::Code::TG104, format!("the ledger knows no pipeline `{name}`")).detail("it knows", known.join(", ")))
     }
 
     /// Columns whose values are not shown (INV-7); none if the pipeline's file is not there any more.

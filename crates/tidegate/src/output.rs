@@ -12,7 +12,7 @@ use std::{
 use tidegate_core::{
     Failure, Outcome, Receipt,
     changes::{Change, Op},
-    receipt::thousands,
+    receipt::{counted, thousands},
 };
 use tidegate_runtime::{Ended, Report};
 
@@ -90,10 +90,18 @@ impl Terminal {
         }
     }
 
-    /// Aligned columns, with a heading.
+    /// Aligned columns, with a heading; with `-o csv`, as CSV.
     pub fn table(&self, heading: &[&str], rows: &[Vec<String>]) {
+        if self.format == Output::Csv {
+            let line = |cells: Vec<&str>| out(&cells.into_iter().map(|cell| csv_cell(&cell.into())).collect::<Vec<_>>().join(","));
+            line(heading.to_vec());
+            rows.iter().for_each(|row| line(row.iter().map(String::as_str).collect()));
+            return;
+        }
+        // A cell of several lines would break the columns.
+        let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| cell.replace(['\n', '\r'], "⏎")).collect()).collect();
         let mut widths: Vec<usize> = heading.iter().map(|cell| cell.chars().count()).collect();
-        for row in rows {
+        for row in &rows {
             for (width, cell) in widths.iter_mut().zip(row) {
                 *width = (*width).max(cell.chars().count());
             }
@@ -104,7 +112,7 @@ impl Terminal {
             padded.join("  ").trim_end().to_owned()
         };
         out(&format!("{DIM}{}{RESET}", line(heading.to_vec())));
-        for row in rows {
+        for row in &rows {
             out(&line(row.iter().map(String::as_str).collect()));
         }
     }
@@ -127,9 +135,9 @@ impl Terminal {
         }
         for violation in ended.report.violations.iter().filter(|_| ended.receipt.outcome != Outcome::Held) {
             self.remark(&format!(
-                "{YELLOW}warning{RESET}: check `{}` found {} violations, such as {}",
+                "{YELLOW}warning{RESET}: check `{}` found {}, such as {}",
                 violation.check,
-                violation.rows,
+                counted(violation.rows, "violation", "violations"),
                 violation.examples.first().map_or("", String::as_str)
             ));
         }

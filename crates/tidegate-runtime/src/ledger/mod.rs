@@ -1,7 +1,8 @@
 //! The ledger: one SQLite file that says what happened and what is still to be done.
 //!
-//! Writes go through transactions that begin IMMEDIATE and are brought to disk before they return. The file is kept in
-//! rollback-journal mode: opening and reading it writes nothing at all.
+//! Writes go through transactions that begin IMMEDIATE and are brought to disk before they return. Between services the file
+//! is in rollback-journal mode, in which opening and reading it writes nothing at all; while one is running it is in
+//! write-ahead mode, in which readers and writers do not wait for each other.
 
 pub mod cursors;
 pub mod events;
@@ -18,9 +19,9 @@ use crate::{
     home::Home,
 };
 use sqlx::{
-    Sqlite, SqlitePool, Transaction,
+    ConnectOptions as _, Connection as _, Sqlite, SqlitePool, Transaction,
     migrate::Migrator,
-    sqlite::{SqliteConnectOptions, SqlitePoolOptions, SqliteSynchronous},
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 use std::time::Duration;
 
@@ -40,6 +41,15 @@ pub type Tx = Transaction<'static, Sqlite>;
 impl Ledger {
     /// Opens the ledger of `home`, and brings it into being if it is not there.
     pub async fn open(home: &Home) -> Result<Self> {
+        Self::open_in(home, None).await
+    }
+
+    /// The same for a service, which reads and writes all the time, perhaps beside others.
+    pub async fn open_for_service(home: &Home) -> Result<Self> {
+        Self::open_in(home, Some(SqliteJournalMode::Wal)).await
+    }
+
+    async fn open_in(home: &Home, mode: Option<SqliteJournalMode>) -> Result<Self> {
         let path = home.ledger();
         if !path.exists() {
             std::fs::create_dir_all(home.root()).map_err(|source| StateError::Write { path: home.root().to_owned(), source })?;
@@ -49,6 +59,10 @@ impl Ledger {
             .create_if_missing(true)
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(Duration::from_secs(30));
+        let options = match mode {
+            Some(mode) => options.journal_mode(mode),
+            None => options,
+        };
         let pool =
             SqlitePoolOptions::new().max_connections(4).idle_timeout(None).max_lifetime(None).connect_with(options).await.map_err(sql)?;
         let (form,): (i64,) = sqlx::query_as("PRAGMA user_version").fetch_one(&pool).await.map_err(sql)?;
@@ -66,6 +80,17 @@ impl Ledger {
     /// Begins a transaction that writes.
     pub async fn begin(&self) -> Result<Tx> {
         self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(sql)
+    }
+
+    /// Closes the file after a service; the last one leaves it as it was before.
+    pub async fn close_after_service(self, home: &Home) {
+        self.pool.close().await;
+        let options =
+            SqliteConnectOptions::new().filename(home.ledger()).journal_mode(SqliteJournalMode::Delete).busy_timeout(Duration::ZERO);
+        // Others are still at it: then it stays as it is.
+        if let Ok(connection) = options.connect().await {
+            let _ = connection.close().await;
+        }
     }
 
     /// Closes the file.

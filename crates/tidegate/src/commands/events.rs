@@ -31,6 +31,7 @@ pub struct EventsArgs {
 /// One line an event, oldest first.
 pub async fn events(context: &Context, args: EventsArgs) -> Ending {
     let ledger = context.ledger().await?;
+    context.known(&ledger, args.pipeline.as_deref()).await?;
     let mut after = args.after;
     loop {
         let events = ledger.events(&Wanted { pipeline: args.pipeline.as_deref(), kind: args.kind.as_deref(), after, limit: 1000 }).await?;
@@ -54,8 +55,9 @@ fn line(event: &Event) -> String {
     let short = event.kind.strip_prefix("tidegate.").unwrap_or(&event.kind);
     let pipeline = event.source.strip_prefix("/pipelines/").unwrap_or(&event.source);
     let subject = event.subject.as_deref().unwrap_or("-");
+    let stage = event.data["stage"].as_str().map_or_else(String::new, |stage| format!("  {stage}"));
     format!(
-        "{:>5}  {}  {pipeline:<12}  {subject:<8}  {short}",
+        "{:>5}  {}  {pipeline:<12}  {subject:<8}  {short}{stage}",
         event.sequence.unwrap_or_default(),
         event.time.strftime("%Y-%m-%d %H:%M:%S")
     )

@@ -31,6 +31,14 @@ pub async fn history(context: &Context, args: HistoryArgs) -> Ending {
         return Err(Failure::new(Code::TG106, format!("there is no table `{}` with a key", args.table)).detail("tables", known).into());
     };
     let named = args.key.iter().all(|part| part.split_once('=').is_some_and(|(name, _)| last.key.iter().any(|key| key == name)));
+    if let Some(wrong) =
+        args.key.iter().filter_map(|part| part.split_once('=')).map(|(name, _)| name).find(|name| !last.key.iter().any(|key| key == name))
+        && args.key.iter().all(|part| part.contains('='))
+    {
+        return Err(Failure::new(Code::TG106, format!("`{wrong}` is not in the key of {}", args.table))
+            .detail("key", last.key.join(", "))
+            .into());
+    }
     if !named && args.key.len() != last.key.len() {
         return Err(Failure::new(
             Code::TG106,

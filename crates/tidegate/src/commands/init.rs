@@ -87,6 +87,9 @@ pub async fn init(context: &Context, args: InitArgs) -> Ending {
     if let Fetched::Missing { said } = source.fetch(&Validators::default(), &mut landing).await? {
         return Err(Failure::new(Code::TG106, said).into());
     }
+    if landing.head.trim_ascii().is_empty() {
+        return Err(Failure::new(Code::TG210, format!("{} is empty", args.place)).into());
+    }
     let guess = match &landing.whole {
         Some(file) => Some(tidegate_engine::guess_parquet(file.path()).map_err(Failure::from)?),
         None => tidegate_engine::guess(&landing.head, !landing.more),

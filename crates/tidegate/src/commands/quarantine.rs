@@ -102,7 +102,9 @@ async fn list(context: &Context, args: ListArgs, format: Output) -> Ending {
         Which::Discarded => Some(Status::Discarded),
         Which::All => None,
     };
-    let rows = context.ledger().await?.quarantine(args.pipeline.as_deref(), status, args.limit).await?;
+    let ledger = context.ledger().await?;
+    context.known(&ledger, args.pipeline.as_deref()).await?;
+    let rows = ledger.quarantine(args.pipeline.as_deref(), status, args.limit).await?;
     let mut lines = Vec::new();
     for row in &rows {
         match format {

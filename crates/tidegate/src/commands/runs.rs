@@ -7,7 +7,10 @@ use crate::{
 };
 use clap::Args;
 use serde_json::json;
-use tidegate_core::{Code, Failure, RunId, receipt::thousands};
+use tidegate_core::{
+    Code, Failure, RunId,
+    receipt::{counted, thousands},
+};
 use tidegate_runtime::raw;
 
 /// List runs
@@ -26,6 +29,7 @@ pub struct RunsArgs {
 /// One line a run, newest first.
 pub async fn runs(context: &Context, args: RunsArgs) -> Ending {
     let ledger = context.ledger().await?;
+    context.known(&ledger, args.pipeline.as_deref()).await?;
     let runs = ledger.runs(args.pipeline.as_deref(), args.limit).await?;
     if context.terminal.format() == Output::Json {
         for run in runs {
@@ -56,7 +60,7 @@ pub async fn runs(context: &Context, args: RunsArgs) -> Ending {
             ]
         })
         .collect();
-    context.terminal.table(&["RUN", "AT (UTC)", "PIPELINE", "STATE", "COUNTS", "ROWS", ""], &rows);
+    context.terminal.table(&["RUN", "AT (UTC)", "PIPELINE", "STATE", "COUNTS", "ROWS", "NOTE"], &rows);
     Ok(0)
 }
 
@@ -102,7 +106,12 @@ pub async fn show(context: &Context, args: ShowArgs) -> Ending {
         terminal.text(&format!("  rejects {}{place}{column}: {}", row.source, row.message));
     }
     for violation in &run.report.violations {
-        terminal.text(&format!("  check `{}`: {} violations, such as {}", violation.check, violation.rows, violation.examples.join(" ")));
+        terminal.text(&format!(
+            "  check `{}`: {}, such as {}",
+            violation.check,
+            counted(violation.rows, "violation", "violations"),
+            violation.examples.join(" ")
+        ));
     }
     for drift in &run.report.drift {
         terminal.text(&format!("  {drift}"));

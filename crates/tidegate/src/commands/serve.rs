@@ -69,7 +69,7 @@ pub async fn serve(context: &Context, args: ServeArgs) -> Ending {
         lease: Duration::from_secs(args.lease.max(1)),
         grace: Duration::from_secs(args.grace),
     };
-    let conductor = context.conductor(args.mirror.clone()).await?;
+    let conductor = context.conductor_for_service(args.mirror.clone()).await?;
     let terminal = context.terminal.clone();
     let watcher = Arc::new(move |note: &Note<'_>| match note {
         Note::Ended(ended) => terminal.ended(ended),
@@ -100,6 +100,7 @@ pub async fn serve(context: &Context, args: ServeArgs) -> Ending {
     if let Some(server) = listening {
         let _ = server.await;
     }
+    service.conductor.ledger.clone().close_after_service(&context.home).await;
     context.terminal.remark("stopped");
     Ok(0)
 }
@@ -153,11 +154,7 @@ pub async fn resume(context: &Context, args: PauseArgs) -> Ending {
 
 async fn set_paused(context: &Context, pipeline: &str, pause: bool) -> Ending {
     let conductor = context.conductor(None).await?;
-    if !conductor.ledger.pipelines().await?.iter().any(|(name, _)| name == pipeline) {
-        return Err(Failure::new(Code::TG104, format!("the ledger knows no pipeline `{pipeline}`"))
-            .hint("`tidegate status` lists them")
-            .into());
-    }
+    context.known(&conductor.ledger, Some(pipeline)).await?;
     pause_pipeline(&conductor, pipeline, pause).await?;
     context.terminal.remark(&format!("{pipeline} {}", if pause { "is paused; `tidegate resume` lets it go on" } else { "goes on" }));
     Ok(0)
