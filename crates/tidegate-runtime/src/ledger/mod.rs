@@ -32,7 +32,11 @@ const FORM: i64 = 2;
 /// The ledger.
 #[derive(Debug, Clone)]
 pub struct Ledger {
+    /// For reading.
     pub(crate) pool: SqlitePool,
+    /// The one connection that writes. Writers of this process wait for it in turn, and not for the file: whoever has it can
+    /// always read as well, for no reader's connection is ever taken by somebody who waits to write.
+    writer: SqlitePool,
 }
 
 /// A transaction on it.
@@ -63,6 +67,12 @@ impl Ledger {
             Some(mode) => options.journal_mode(mode),
             None => options,
         };
+        let writer = SqlitePoolOptions::new()
+            .max_connections(1)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .acquire_timeout(Duration::from_secs(120))
+            .connect_lazy_with(options.clone());
         let pool =
             SqlitePoolOptions::new().max_connections(4).idle_timeout(None).max_lifetime(None).connect_with(options).await.map_err(sql)?;
         let (form,): (i64,) = sqlx::query_as("PRAGMA user_version").fetch_one(&pool).await.map_err(sql)?;
@@ -74,16 +84,17 @@ impl Ledger {
             let _lock = first_start(home)?;
             MIGRATOR.run(&pool).await.map_err(StateError::from)?;
         }
-        Ok(Self { pool })
+        Ok(Self { pool, writer })
     }
 
     /// Begins a transaction that writes.
     pub async fn begin(&self) -> Result<Tx> {
-        self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(sql)
+        self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(sql)
     }
 
     /// Closes the file after a service; the last one leaves it as it was before.
     pub async fn close_after_service(self, home: &Home) {
+        self.writer.close().await;
         self.pool.close().await;
         let options =
             SqliteConnectOptions::new().filename(home.ledger()).journal_mode(SqliteJournalMode::Delete).busy_timeout(Duration::ZERO);
@@ -95,6 +106,7 @@ impl Ledger {
 
     /// Closes the file.
     pub async fn close(self) {
+        self.writer.close().await;
         self.pool.close().await;
     }
 }

@@ -109,7 +109,7 @@ impl Ledger {
             .bind(i64::try_from(notifier).unwrap_or(i64::MAX))
             .bind(millis.saturating_add(i64::try_from(lease.as_millis()).unwrap_or(i64::MAX)))
             .bind(millis)
-            .fetch_optional(&self.pool)
+            .fetch_optional(&self.writer)
             .await
             .map_err(sql)?;
         row.map(read).transpose()
@@ -120,7 +120,7 @@ impl Ledger {
         sqlx::query("UPDATE outbox SET lease_until = ?2 WHERE id = ?1 AND status = 'pending'")
             .bind(id)
             .bind(now.as_millisecond().saturating_add(i64::try_from(lease.as_millis()).unwrap_or(i64::MAX)))
-            .execute(&self.pool)
+            .execute(&self.writer)
             .await
             .map_err(sql)?;
         Ok(())

@@ -149,7 +149,7 @@ impl Ledger {
             .bind(id)
             .bind(owner.to_owned())
             .bind(until(now, lease))
-            .execute(&self.pool)
+            .execute(&self.writer)
             .await
             .map_err(sql)?;
         Ok(done.rows_affected() == 1)
@@ -211,7 +211,7 @@ impl Ledger {
         sqlx::query("UPDATE pipelines SET paused = ?2 WHERE name = ?1")
             .bind(pipeline.to_owned())
             .bind(since.map(Timestamp::as_millisecond))
-            .execute(&self.pool)
+            .execute(&self.writer)
             .await
             .map_err(sql)?;
         Ok(())

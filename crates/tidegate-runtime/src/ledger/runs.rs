@@ -191,7 +191,7 @@ impl Ledger {
     pub async fn want_cancel(&self, id: RunId) -> Result<bool> {
         let done = sqlx::query("UPDATE runs SET cancel = 1 WHERE id = ?1 AND state = 'running'")
             .bind(id.0)
-            .execute(&self.pool)
+            .execute(&self.writer)
             .await
             .map_err(sql)?;
         Ok(done.rows_affected() == 1)

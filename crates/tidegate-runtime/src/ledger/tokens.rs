@@ -61,7 +61,7 @@ impl Ledger {
             .bind(hash(&token))
             .bind(serde_json::to_string(scopes).map_err(json)?)
             .bind(now.to_string())
-            .execute(&self.pool)
+            .execute(&self.writer)
             .await
             .map_err(sql)?;
         if done.rows_affected() == 0 {
@@ -73,7 +73,7 @@ impl Ledger {
 
     /// Takes a token away. `false` if there was none.
     pub async fn revoke_token(&self, name: &str) -> Result<bool> {
-        let done = sqlx::query("DELETE FROM tokens WHERE name = ?1").bind(name.to_owned()).execute(&self.pool).await.map_err(sql)?;
+        let done = sqlx::query("DELETE FROM tokens WHERE name = ?1").bind(name.to_owned()).execute(&self.writer).await.map_err(sql)?;
         Ok(done.rows_affected() == 1)
     }
 
