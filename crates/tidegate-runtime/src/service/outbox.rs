@@ -54,15 +54,17 @@ impl Service {
 
     /// Delivers, and says every now and then that this process is still at it: a dead one's delivery is another's soon.
     async fn deliver_alive(&self, pipeline: &Arc<Pipeline>, entry: &outbox::Entry) -> Result<Result<()>> {
-        let delivery = self.conductor.deliver_entry(pipeline, entry);
-        tokio::pin!(delivery);
-        let mut beat = tokio::time::interval(self.options.lease / 3);
-        beat.tick().await;
-        loop {
-            tokio::select! {
-                delivered = &mut delivery => return delivered,
-                _ = beat.tick() => self.conductor.ledger.keep_entry(entry.id, self.options.lease, self.now()).await?,
+        let alive = async {
+            loop {
+                tokio::time::sleep(self.options.lease / 3).await;
+                if let Err(failure) = self.conductor.ledger.keep_entry(entry.id, self.options.lease, self.now()).await {
+                    tracing::warn!(pipeline = pipeline.name(), "a delivery could not be kept: {failure}");
+                }
             }
+        };
+        tokio::select! {
+            delivered = self.conductor.deliver_entry(pipeline, entry) => delivered,
+            never = alive => never,
         }
     }
 }

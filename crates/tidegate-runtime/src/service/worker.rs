@@ -55,23 +55,19 @@ impl Service {
         if claim.taken_over {
             triggers.push(Trigger::Repair);
         }
-        let ran = {
-            let run = self.conductor.run(pipeline, RunOptions { again: false, triggers });
-            tokio::pin!(run);
-            // Says every now and then that this process is alive.
-            let mut beat = tokio::time::interval(self.options.lease / 3);
-            beat.tick().await;
+        // Both go on beside each other: a run that has the ledger's writer must not wait for a heartbeat that wants it.
+        let alive = async {
             loop {
-                tokio::select! {
-                    ran = &mut run => break ran,
-                    _ = beat.tick() => {
-                        let kept = self.conductor.ledger.heartbeat(&self.owner, claim.id, self.options.lease, self.now()).await;
-                        if !matches!(kept, Ok(true)) {
-                            tracing::warn!(pipeline = claim.pipeline, "the lease of a run could not be renewed");
-                        }
-                    }
+                tokio::time::sleep(self.options.lease / 3).await;
+                let kept = self.conductor.ledger.heartbeat(&self.owner, claim.id, self.options.lease, self.now()).await;
+                if !matches!(kept, Ok(true)) {
+                    tracing::warn!(pipeline = claim.pipeline, "the lease of a run could not be renewed");
                 }
             }
+        };
+        let ran = tokio::select! {
+            ran = self.conductor.run(pipeline, RunOptions { again: false, triggers }) => ran,
+            never = alive => never,
         };
         match ran {
             Ok(ended) => {
