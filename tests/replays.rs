@@ -4,6 +4,7 @@ use crate::{
     environment::{Environment, TestPublisher, adds_up, counts, shipped},
     real_data::{real_data, rows},
 };
+use serde_json::Value;
 use tidegate_testkit::covid::{JHU, NYT};
 
 /// An environment in which the shipped pipeline reads from a publisher of the test.
@@ -12,6 +13,18 @@ pub fn published_by(publisher: &TestPublisher) -> Environment {
     environment.set("COVID19_NYT_URL", publisher.publisher.url(NYT));
     environment.set("COVID19_JHU_URL", publisher.publisher.url(JHU));
     environment
+}
+
+/// Compares a receipt with its line of `expected-merged.csv`.
+#[track_caller]
+pub fn is_as_expected(receipt: &Value, expected: &[String]) {
+    adds_up(receipt);
+    let got = [
+        receipt["outcome"].as_str().unwrap().to_owned(),
+        counts(receipt).map(|n| n.to_string()).join(","),
+        receipt["rows_after"].to_string(),
+    ];
+    assert_eq!(got, [expected[3].clone(), expected[4..8].join(","), expected[8].clone()], "{expected:?} {receipt}");
 }
 
 #[test]
@@ -25,13 +38,7 @@ fn eighteen_publications_give_the_expected_receipts() {
         let path = if event[1] == "nyt-us" { NYT } else { JHU };
         publisher.publisher.publish(path, std::fs::read(data.join(&event[2])).unwrap());
         let receipt = environment.receipt(&shipped("covid19"));
-        adds_up(&receipt);
-        let got = [
-            receipt["outcome"].as_str().unwrap().to_owned(),
-            counts(&receipt).map(|n| n.to_string()).join(","),
-            receipt["rows_after"].to_string(),
-        ];
-        assert_eq!(got, [expected[3].clone(), expected[4..8].join(","), expected[8].clone()], "{} {receipt}", event[2]);
+        is_as_expected(&receipt, expected);
     }
     // The wrong file of 2020-05-31 was held without a person, and released by the next.
     let runs = environment.expect(0, &["runs", "--limit", "100"]).stdout;

@@ -2,9 +2,9 @@
 
 use crate::{
     commands::SMALL,
-    environment::{Environment, TestPublisher, adds_up, counts, project},
+    environment::{Environment, TestPublisher, counts, project},
     real_data::{real_data, rows},
-    replays::published_by,
+    replays::{is_as_expected, published_by},
     serving::Serving,
 };
 use serde_json::Value;
@@ -32,14 +32,7 @@ fn polling_alone_gives_the_receipts_of_the_command_line() {
     for (event, expected) in rows(&replay).iter().zip(&expected) {
         let path = if event[1] == "nyt-us" { NYT } else { JHU };
         publisher.publisher.publish(path, std::fs::read(data.join(&event[2])).unwrap());
-        let receipt = serving.receipt();
-        adds_up(&receipt);
-        let got = [
-            receipt["outcome"].as_str().unwrap().to_owned(),
-            counts(&receipt).map(|n| n.to_string()).join(","),
-            receipt["rows_after"].to_string(),
-        ];
-        assert_eq!(got, [expected[3].clone(), expected[4..8].join(","), expected[8].clone()], "{} {receipt}", event[2]);
+        is_as_expected(&serving.receipt(), expected);
     }
     assert!(serving.is_quiet(Duration::from_millis(500)), "what is not new starts no run");
     assert_eq!(serving.stop(), Some(0));

@@ -70,8 +70,6 @@ pub mod kind {
     pub const PIPELINE_PAUSED: &str = "tidegate.pipeline.paused";
     pub const PIPELINE_RESUMED: &str = "tidegate.pipeline.resumed";
     pub const PIPELINE_RELOADED: &str = "tidegate.pipeline.reloaded";
-    pub const SOURCE_SILENT: &str = "tidegate.source.silent";
-    pub const SOURCE_HEARD: &str = "tidegate.source.heard";
 }
 
 /// An event before the ledger gives it its place.

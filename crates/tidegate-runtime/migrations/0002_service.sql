@@ -30,9 +30,6 @@ CREATE TABLE cursors (
     subscriber TEXT    NOT NULL,
     pipeline   TEXT    NOT NULL,
     position   INTEGER NOT NULL,              -- last event (or run) it has
-    tries      INTEGER NOT NULL DEFAULT 0,
-    not_before INTEGER NOT NULL DEFAULT 0,
-    last_error TEXT,
     PRIMARY KEY (subscriber, pipeline)
 ) WITHOUT ROWID;
 

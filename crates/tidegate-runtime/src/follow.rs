@@ -51,7 +51,7 @@ impl Conductor {
     /// Says once of each run that a destination has it. A process that died between the two is made up for by the next.
     async fn tell_applied(&self, pipeline: &Arc<Pipeline>, destination: &str, position: RunId) -> Result<()> {
         let subscriber = format!("destination:{destination}");
-        let told = self.ledger.cursor(&subscriber, pipeline.name()).await?.map_or(0, |cursor| cursor.position);
+        let told = self.ledger.cursor(&subscriber, pipeline.name()).await?.unwrap_or(0);
         if told >= position.0 {
             return Ok(());
         }

@@ -160,7 +160,7 @@ impl Conductor {
     /// Notes where a pipeline that is known lies now, if it was moved.
     async fn find_again(&self, pipeline: &Pipeline) -> Result<()> {
         let known = self.ledger.pipelines().await?;
-        let path = std::path::absolute(&pipeline.path).map_or_else(|_| pipeline.path.clone(), |path| path.display().to_string());
+        let path = ledger::runs::from_everywhere(&pipeline.path);
         if known.iter().any(|(name, before)| name == pipeline.name() && *before != path) {
             let mut tx = self.ledger.begin().await?;
             ledger::runs::know_pipeline(&mut tx, pipeline.name(), &pipeline.path).await?;

@@ -68,7 +68,7 @@ impl Intake {
         }
     }
 
-    /// Closes segments whose time has come, and says whether rows of this source wait for a run.
+    /// Takes over what dead processes left, and says whether rows of this source wait for a run.
     pub fn ready(&self, pipeline: &Pipeline, source: &str) -> Result<bool> {
         let name = (pipeline.name().to_owned(), source.to_owned());
         let lane = self.lanes.lock().unwrap_or_else(PoisonError::into_inner).get(&name).cloned();
@@ -93,7 +93,7 @@ fn check(pipeline: &Pipeline, source: &str, body: &[u8]) -> Result<()> {
         Format::Jsonl if body.trim_ascii_start().first() != Some(&b'{') => Err(wrong("JSON lines")),
         Format::Csv => {
             let options = spec.csv_options();
-            let header = String::from_utf8_lossy(source::header_of(body).unwrap_or_default()).into_owned();
+            let header = String::from_utf8_lossy(source::header_of(body)).into_owned();
             let quotes = [options.quote, ' '];
             let names: Vec<&str> = header.split(options.delimiter).map(|name| name.trim_matches(&quotes[..])).collect();
             let missing: Vec<&str> = spec

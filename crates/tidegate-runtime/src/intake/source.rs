@@ -50,14 +50,13 @@ pub(super) fn sealed(home: &Home, pipeline: &str, source: &str) -> Result<Vec<Se
 }
 
 /// The header line of a CSV body, without byte order mark and line end.
-pub(super) fn header_of(body: &[u8]) -> Option<&[u8]> {
+pub(super) fn header_of(body: &[u8]) -> &[u8] {
     let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
-    let end = memchr(body)?;
-    Some(body[..end].trim_ascii_end())
+    body[..line_end(body)].trim_ascii_end()
 }
 
-fn memchr(body: &[u8]) -> Option<usize> {
-    body.iter().position(|byte| *byte == b'\n').or(Some(body.len()))
+fn line_end(body: &[u8]) -> usize {
+    body.iter().position(|byte| *byte == b'\n').unwrap_or(body.len())
 }
 
 impl PushSource {
@@ -87,7 +86,7 @@ impl PushSource {
         for frame in frame::read(bytes).0 {
             let body = frame.body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(frame.body);
             let (head, rows) = if self.header {
-                let end = memchr(body).map_or(body.len(), |end| (end + 1).min(body.len()));
+                let end = (line_end(body) + 1).min(body.len());
                 (body[..end].trim_ascii_end(), &body[end..])
             } else {
                 (&[][..], body)

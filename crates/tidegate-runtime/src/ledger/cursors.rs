@@ -3,28 +3,16 @@
 use super::{Ledger, Tx};
 use crate::error::{Result, sql};
 
-/// How far a subscriber is.
-#[derive(Debug, Clone, PartialEq, Eq, Default, sqlx::FromRow)]
-pub struct Cursor {
-    /// The last event (for destinations: the last run) it has.
-    pub position: i64,
-    /// Failed tries to give it the next one.
-    pub tries: u32,
-    /// When the next try may be made, in milliseconds since 1970.
-    pub not_before: i64,
-    /// Why the last try failed.
-    pub last_error: Option<String>,
-}
-
 impl Ledger {
-    /// How far a subscriber of a pipeline's events is; none if it was never heard of.
-    pub async fn cursor(&self, subscriber: &str, pipeline: &str) -> Result<Option<Cursor>> {
-        sqlx::query_as("SELECT position, tries, not_before, last_error FROM cursors WHERE subscriber = ?1 AND pipeline = ?2")
+    /// The last event (for destinations: the last run) that a subscriber of a pipeline has; none if it was never heard of.
+    pub async fn cursor(&self, subscriber: &str, pipeline: &str) -> Result<Option<i64>> {
+        let row: Option<(i64,)> = sqlx::query_as("SELECT position FROM cursors WHERE subscriber = ?1 AND pipeline = ?2")
             .bind(subscriber.to_owned())
             .bind(pipeline.to_owned())
             .fetch_optional(&self.pool)
             .await
-            .map_err(sql)
+            .map_err(sql)?;
+        Ok(row.map(|(position,)| position))
     }
 }
 
@@ -32,7 +20,7 @@ impl Ledger {
 pub async fn advance(tx: &mut Tx, subscriber: &str, pipeline: &str, position: i64) -> Result<()> {
     sqlx::query(
         "INSERT INTO cursors (subscriber, pipeline, position) VALUES (?1, ?2, ?3) \
-         ON CONFLICT (subscriber, pipeline) DO UPDATE SET position = max(position, excluded.position), tries = 0, not_before = 0, last_error = NULL",
+         ON CONFLICT (subscriber, pipeline) DO UPDATE SET position = max(position, excluded.position)",
     )
     .bind(subscriber.to_owned())
     .bind(pipeline.to_owned())

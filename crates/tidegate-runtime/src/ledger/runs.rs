@@ -215,9 +215,14 @@ impl Ledger {
     }
 }
 
-/// Makes a pipeline known, by a path that means the same from every folder.
+/// A path that means the same from every folder.
+pub fn from_everywhere(path: &str) -> String {
+    std::path::absolute(path).map_or_else(|_| path.to_owned(), |path| path.display().to_string())
+}
+
+/// Makes a pipeline known, wherever it is asked for.
 pub async fn know_pipeline(tx: &mut Tx, name: &str, path: &str) -> Result<()> {
-    let path = std::path::absolute(path).map_or_else(|_| path.to_owned(), |path| path.display().to_string());
+    let path = from_everywhere(path);
     sqlx::query("INSERT INTO pipelines (name, path) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET path = excluded.path")
         .bind(name.to_owned())
         .bind(path)

@@ -20,21 +20,21 @@ impl Service {
             for upstream in &triggers.after {
                 let subscriber = format!("after:{}", pipeline.name());
                 let ledger = &self.conductor.ledger;
-                let Some(cursor) = ledger.cursor(&subscriber, upstream).await? else {
+                let Some(position) = ledger.cursor(&subscriber, upstream).await? else {
                     // It follows from now on.
                     let mut tx = ledger.begin().await?;
                     cursors::advance(&mut tx, &subscriber, upstream, newest).await?;
                     tx.commit().await.map_err(sql)?;
                     continue;
                 };
-                let wanted = Wanted { pipeline: Some(upstream), kind: Some(kind::TABLE_APPLIED), after: cursor.position, limit: 1000 };
+                let wanted = Wanted { pipeline: Some(upstream), kind: Some(kind::TABLE_APPLIED), after: position, limit: 1000 };
                 let applied = ledger.events(&wanted).await?;
                 let Some(newest) = applied.last() else { continue };
                 let run = newest.subject.as_deref().and_then(|subject| subject.strip_prefix("runs/")?.parse().ok()).unwrap_or_default();
                 let (now, trigger) = (self.now(), Trigger::After { pipeline: upstream.clone(), run });
                 let mut tx = ledger.begin().await?;
                 // Another service may have looked at the same moment.
-                if !cursors::move_on(&mut tx, &subscriber, upstream, cursor.position, newest.sequence.unwrap_or(cursor.position)).await? {
+                if !cursors::move_on(&mut tx, &subscriber, upstream, position, newest.sequence.unwrap_or(position)).await? {
                     continue;
                 }
                 queue::enqueue(&mut tx, pipeline.name(), &trigger, 0, now, now).await?;

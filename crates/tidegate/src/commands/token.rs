@@ -60,13 +60,7 @@ pub async fn token(context: &Context, command: TokenCommand) -> Ending {
             } else if tokens.is_empty() {
                 context.terminal.remark("there is no token; `tidegate token create` makes one");
             } else {
-                let words = |scopes: &[Scope]| {
-                    scopes
-                        .iter()
-                        .filter_map(|scope| serde_json::to_value(scope).ok()?.as_str().map(str::to_owned))
-                        .collect::<Vec<_>>()
-                        .join(", ")
-                };
+                let words = |scopes: &[Scope]| scopes.iter().map(|scope| scope.as_str()).collect::<Vec<_>>().join(", ");
                 let rows: Vec<Vec<String>> =
                     tokens.iter().map(|token| vec![token.name.clone(), words(&token.scopes), token.created_at.clone()]).collect();
                 context.terminal.table(&["NAME", "SCOPES", "SINCE (UTC)"], &rows);
