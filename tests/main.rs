@@ -16,6 +16,7 @@ mod accidents;
 mod chaos;
 mod commands;
 mod conformance;
+mod dropped;
 mod external_readers;
 mod faults;
 mod house_rules;

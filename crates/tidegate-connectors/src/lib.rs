@@ -60,7 +60,10 @@ impl Outside for World {
             (Some(http), _, None) => {
                 Box::new(sources::http::HttpSource::with_client(name, http, pipeline.file.retry.fetch_tries, self.client(http.timeout.0)?)?)
             }
-            (None, Some(file), _) => Box::new(sources::file::FileSource::new(name, &folder(pipeline), &file.path)),
+            (None, Some(file), _) => match sources::dropped::DroppedFiles::new(name, &folder(pipeline), file) {
+                Some(dropped) => Box::new(dropped),
+                None => Box::new(sources::file::FileSource::new(name, &folder(pipeline), &file.path).settling(file.settle.0)),
+            },
             (None, None, _) => return Err(Failure::new(Code::TG102, format!("source `{name}` does not say where it comes from"))),
         })
     }

@@ -85,6 +85,8 @@ pub enum Glance {
     },
     /// There may be something new, with these validators.
     New(Validators),
+    /// Somebody is still writing.
+    Settling,
 }
 
 /// A place that publishes. Called by one task at a time per source; a fetch may be repeated at any point, and must hand
@@ -97,6 +99,12 @@ pub trait Source: Send + Sync {
     /// Looks whether there is something new, as cheaply as can be, without taking it. May say `New` for something that
     /// turns out to be the same; never `Same` for something new.
     async fn glance(&self, known: &Validators) -> Result<Glance, Failure>;
+
+    /// Told once the publication with these validators is on record: what only waited for that may be cleared away. If
+    /// the process dies before, the next fetch is given the same validators and makes up for it.
+    async fn taken(&self, _recorded: &Validators) -> Result<(), Failure> {
+        Ok(())
+    }
 }
 
 // --- the data plane ----------------------------------------------------------------------------------------------

@@ -18,6 +18,11 @@ pub enum Trigger {
         /// The source.
         source: String,
     },
+    /// A file was dropped.
+    File {
+        /// The source that reads it.
+        source: String,
+    },
     /// Rows were pushed.
     Push {
         /// The source they were pushed to.
@@ -48,6 +53,7 @@ impl fmt::Display for Trigger {
         match self {
             Trigger::Schedule { at } => write!(f, "schedule {at}"),
             Trigger::SourceChange { source } => write!(f, "source {source} changed"),
+            Trigger::File { source } => write!(f, "a file was dropped for source {source}"),
             Trigger::Push { source } => write!(f, "rows pushed to source {source}"),
             Trigger::Webhook { said } => write!(f, "webhook: {said}"),
             Trigger::After { pipeline, run } => write!(f, "pipeline {pipeline} published run {run}"),

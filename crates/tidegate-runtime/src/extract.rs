@@ -15,7 +15,7 @@ use std::{collections::BTreeMap, path::Path, sync::Arc};
 use tidegate_core::{
     Code, Counts, Failure, Outcome, Receipt, RunId, RunState, SourceReceipt,
     pipeline::Pipeline,
-    seam::{Fetched, Landing as _, Source, Validators},
+    seam::{Fetched, Glance, Landing as _, Source, Validators},
     trigger::Trigger,
 };
 
@@ -82,6 +82,21 @@ impl Conductor {
         }
     }
 
+    /// The dropped file that a run would take next. None also if that cannot be told: the next run says why.
+    pub async fn dropped(&self, pipeline: &Pipeline) -> Option<Validators> {
+        if pipeline.is_incremental() && self.ledger.is_held(pipeline.name()).await.unwrap_or(true) {
+            return None;
+        }
+        for (name, spec) in pipeline.file.sources.iter().filter(|(_, spec)| spec.is_archived()) {
+            let state = self.ledger.source_state(pipeline.name(), name).await.ok()?;
+            let known = state.filter(|state| state.place == spec.place()).map(|state| state.validators).unwrap_or_default();
+            if let Ok(Glance::New(next)) = self.source(pipeline, name).ok()?.glance(&known).await {
+                return Some(next);
+            }
+        }
+        None
+    }
+
     async fn ask(&self, pipeline: &Arc<Pipeline>) -> Result<Heads> {
         let mut given = BTreeMap::new();
         for (name, spec) in &pipeline.file.sources {
@@ -116,7 +131,7 @@ impl Conductor {
                     };
                     match latest {
                         // The same rows pushed twice are two pushes.
-                        Some(latest) if latest.sha256 == sha256 && spec.push.is_none() => Given::SameBytes(validators),
+                        Some(latest) if latest.sha256 == sha256 && !pipeline.is_incremental() => Given::SameBytes(validators),
                         _ => Given::New { parts, sha256, validators, published_at: published_at.unwrap_or(now) },
                     }
                 }
@@ -179,6 +194,7 @@ impl Conductor {
                 }
             }
             tx.commit().await.map_err(crate::error::sql)?;
+            self.tell_taken(pipeline).await;
         }
         if last.state == tidegate_core::RunState::Done(Outcome::Failed)
             && let Some(receipt) = last.receipt
@@ -270,18 +286,26 @@ impl Conductor {
         tidegate_core::fault::point("extract.before_record");
         tx.commit().await.map_err(crate::error::sql)?;
         tidegate_core::fault::point("extract.recorded");
-        self.forget_pushed(pipeline).await?;
+        self.tell_taken(pipeline).await;
         self.ledger.run(id).await
     }
 
-    /// Removes pushed rows that a recorded run has read: they are in the raw store now.
-    async fn forget_pushed(&self, pipeline: &Arc<Pipeline>) -> Result<()> {
-        for (name, spec) in pipeline.file.sources.iter().filter(|(_, spec)| spec.push.is_some()) {
-            if let Some(state) = self.ledger.source_state(pipeline.name(), name).await? {
-                PushSource::new(&self.home, pipeline.name(), name, spec).forget(&state.validators);
+    /// Tells the sources what is on record now. One that cannot clear it away says so at the next fetch.
+    async fn tell_taken(&self, pipeline: &Arc<Pipeline>) {
+        for name in pipeline.file.sources.keys() {
+            let told: Result<()> = async {
+                let state = self.ledger.source_state(pipeline.name(), name).await?;
+                match state.filter(|state| state.place == pipeline.file.sources[name].place()) {
+                    Some(state) => self.source(pipeline, name)?.taken(&state.validators).await,
+                    None => Ok(()),
+                }
             }
+            .await;
+            if let Err(failure) = told {
+                tracing::warn!(pipeline = pipeline.name(), source = name, "{failure}");
+            }
+            tidegate_core::fault::point("extract.taken");
         }
-        Ok(())
     }
 
     /// The publication of a source that a run reads: the newest, unless that was discarded or set aside.

@@ -1,5 +1,6 @@
 //! Files on this machine: one path, or a pattern over several that together are one publication.
 
+use super::dropped::is_incomplete;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
@@ -17,18 +18,36 @@ use tokio::{fs::File, io::AsyncReadExt as _};
 use url::Url;
 
 /// A file younger than this may be written again without its time changing, so its fingerprint is not believed.
-const SETTLED: Duration = Duration::from_secs(2);
+const BELIEVED: Duration = Duration::from_secs(2);
+
+/// Hands a file over. Fails with the landing's refusal, or because the file cannot be read.
+pub(super) async fn copy(path: &Path, buffer: &mut [u8], landing: &mut dyn Landing) -> Result<(), Result<Failure, std::io::Error>> {
+    let mut file = File::open(path).await.map_err(Err)?;
+    loop {
+        let n = file.read(buffer).await.map_err(Err)?;
+        if n == 0 {
+            return Ok(());
+        }
+        landing.write(&buffer[..n]).await.map_err(Ok)?;
+    }
+}
 
 /// Files on this machine.
 pub struct FileSource {
     name: String,
     pattern: PathBuf,
+    settle: Duration,
 }
 
 impl FileSource {
     /// For `path`, relative to `folder`.
     pub fn new(name: &str, folder: &Path, path: &str) -> Self {
-        Self { name: name.to_owned(), pattern: folder.join(path) }
+        Self { name: name.to_owned(), pattern: folder.join(path), settle: BELIEVED }
+    }
+
+    /// The same, complete once they have been left alone for so long.
+    pub fn settling(self, settle: Duration) -> Self {
+        Self { settle, ..self }
     }
 
     /// For the local copy of `url` below `mirror`: `mirror/HOST/PATH`.
@@ -43,7 +62,8 @@ impl FileSource {
         }) {
             return Err(wrong("the address has no place in a mirror"));
         }
-        Ok(Self { name: name.to_owned(), pattern: PathBuf::from(glob::Pattern::escape(&mirror.join(host).join(path).to_string_lossy())) })
+        let pattern = PathBuf::from(glob::Pattern::escape(&mirror.join(host).join(path).to_string_lossy()));
+        Ok(Self { name: name.to_owned(), pattern, settle: BELIEVED })
     }
 
     fn failed(&self, path: &Path, error: &std::io::Error) -> Failure {
@@ -58,6 +78,11 @@ impl FileSource {
         let mut files = Vec::new();
         for path in paths {
             let path = path.map_err(|error| self.failed(error.path(), error.error()))?;
+            // A file that was asked for by its name is read whatever that is.
+            let named = path.file_name() == self.pattern.file_name();
+            if !named && path.file_name().is_some_and(|name| is_incomplete(&name.to_string_lossy())) {
+                continue;
+            }
             let metadata = std::fs::metadata(&path).map_err(|error| self.failed(&path, &error))?;
             if metadata.is_file() {
                 files.push((path, metadata));
@@ -68,14 +93,19 @@ impl FileSource {
     }
 }
 
+fn is_younger(files: &[(PathBuf, Metadata)], than: Duration) -> bool {
+    let age = |metadata: &Metadata| SystemTime::now().duration_since(metadata.modified().ok()?).ok();
+    files.iter().any(|(_, metadata)| age(metadata).is_some_and(|age| age < than))
+}
+
 /// Names, sizes and times of the files, hashed. None while one of them is too young to be believed.
 fn fingerprint(files: &[(PathBuf, Metadata)]) -> Option<String> {
+    if is_younger(files, BELIEVED) {
+        return None;
+    }
     let mut hash = Sha256::new();
     for (path, metadata) in files {
         let modified = metadata.modified().ok()?;
-        if SystemTime::now().duration_since(modified).is_ok_and(|age| age < SETTLED) {
-            return None;
-        }
         let since = modified.duration_since(SystemTime::UNIX_EPOCH).ok()?;
         hash.update(format!("{}\0{}\0{}\0", path.display(), metadata.len(), since.as_nanos()).as_bytes());
     }
@@ -104,14 +134,7 @@ impl Source for FileSource {
         for (path, metadata) in &files {
             let name = path.file_name().map_or_else(|| "data".to_owned(), |name| name.to_string_lossy().into_owned());
             landing.begin(&name, Some(metadata.len())).await?;
-            let mut file = File::open(path).await.map_err(|error| self.failed(path, &error))?;
-            loop {
-                let n = file.read(&mut buffer).await.map_err(|error| self.failed(path, &error))?;
-                if n == 0 {
-                    break;
-                }
-                landing.write(&buffer[..n]).await?;
-            }
+            copy(path, &mut buffer, landing).await.map_err(|error| error.unwrap_or_else(|error| self.failed(path, &error)))?;
         }
         // Somebody who writes while we read gives us neither the old nor the new file.
         let after = self.files()?;
@@ -128,6 +151,9 @@ impl Source for FileSource {
         let files = self.files()?;
         if files.is_empty() {
             return Ok(Glance::Missing { said: format!("there is no file {}", glob_unescape(&self.pattern)) });
+        }
+        if is_younger(&files, self.settle) {
+            return Ok(Glance::Settling);
         }
         let etag = fingerprint(&files);
         Ok(if etag.is_some() && etag == known.etag { Glance::Same } else { Glance::New(Validators { etag, last_modified: None }) })

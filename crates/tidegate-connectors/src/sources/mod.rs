@@ -1,4 +1,5 @@
 //! Places that publish.
 
+pub mod dropped;
 pub mod file;
 pub mod http;

@@ -22,7 +22,7 @@ pub use locate::Locations;
 pub use notify::{Console, Email, Notify, Slack, SmtpTls, Template, Webhook};
 pub use source::{CsvOptions, FileSource, Format, HttpSource, PushSource, Source};
 pub use table::{Check, Guards, Mode, Severity, Table};
-pub use triggers::{Hook, Missed, Push, Schedule, SourceChange, Triggers};
+pub use triggers::{Dropped, Hook, Missed, Push, Schedule, SourceChange, Triggers};
 
 use indexmap::IndexMap;
 use schemars::JsonSchema;
@@ -142,9 +142,16 @@ impl Pipeline {
         &self.file.table.name
     }
 
-    /// Whether a run reads only what came since the last one: rows that were pushed. What is not in it is not gone.
+    /// Whether a run reads only what came since the last one: rows that were pushed, or files that were dropped for a table that keeps its rows. What
+    /// is not in it is not gone.
     pub fn is_incremental(&self) -> bool {
-        self.file.sources.values().any(|source| source.push.is_some())
+        let keeps = matches!(self.file.table.mode, Mode::Merge | Mode::Append);
+        self.file.sources.values().any(|source| source.push.is_some() || (keeps && source.is_archived()))
+    }
+
+    /// Whether files are dropped for it that are taken one after another.
+    pub fn takes_files(&self) -> bool {
+        self.file.sources.values().any(Source::is_archived)
     }
 
     /// Columns of the table whose values are not shown: those with the name of a sensitive column of a source.

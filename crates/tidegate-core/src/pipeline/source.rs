@@ -72,6 +72,23 @@ fn half_a_minute() -> Span {
 pub struct FileSource {
     /// A path or a pattern (`in/*.csv`), relative to the pipeline's folder. The files a pattern finds are one publication, read in the order of their names.
     pub path: String,
+    /// A folder to which each file is moved once it is taken, relative to the pipeline's folder and on the same file system. With it, every file (or
+    /// folder) that the pattern finds is a publication of its own, and they are run one after another in the order of their names. Without it, files
+    /// are left where they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archive: Option<String>,
+    /// How long a file must have been left alone before it counts as complete: for the `file` trigger, and wherever files are archived.
+    #[serde(default = "two_seconds", skip_serializing_if = "is_two_seconds")]
+    pub settle: Span,
+}
+
+fn two_seconds() -> Span {
+    Span(Duration::from_secs(2))
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde wants a reference")]
+fn is_two_seconds(span: &Span) -> bool {
+    *span == two_seconds()
 }
 
 /// Rows that are pushed by POST to `/v1/ingest/PIPELINE/SOURCE`; it has no settings of its own. What a run reads is what came since the last one, so
@@ -117,6 +134,11 @@ impl Source {
     pub fn identity<'a>(&'a self, table_key: &'a [String]) -> Vec<&'a str> {
         let key = if self.key.is_empty() { table_key } else { &self.key };
         key.iter().map(String::as_str).filter(|name| self.columns.contains_key(*name)).collect()
+    }
+
+    /// Whether each file is taken once and then moved away.
+    pub fn is_archived(&self) -> bool {
+        self.file.as_ref().is_some_and(|file| file.archive.is_some())
     }
 
     /// Where the bytes come from, for people.

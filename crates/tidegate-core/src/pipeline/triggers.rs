@@ -15,6 +15,9 @@ pub struct Triggers {
     /// When a source has published something new.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source_change: Option<SourceChange>,
+    /// When a file is dropped where a `file` source looks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<Dropped>,
     /// When rows are pushed to a `push` source. Without it, its defaults hold.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub push: Option<Push>,
@@ -63,6 +66,20 @@ pub enum Missed {
 pub struct SourceChange {
     /// How often to ask. Up to a tenth of it is added or taken away, so that many pipelines spread out.
     pub every: Span,
+}
+
+/// Watching the places of `file` sources.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Dropped {
+    /// How often to look.
+    pub every: Span,
+}
+
+impl Default for Dropped {
+    fn default() -> Self {
+        Self { every: Span(Duration::from_secs(1)) }
+    }
 }
 
 /// How pushed rows are gathered into runs.

@@ -105,6 +105,9 @@ fn source_place(problems: &mut Problems, at: &[&str; 2], source: &Source) {
         (None, Some(file)) if file.path.trim().is_empty() => {
             problems.add(&[at[0], at[1], "file", "path"], "the path is empty");
         }
+        (None, Some(file)) if file.archive.as_ref().is_some_and(|archive| archive.trim().is_empty()) => {
+            problems.add(&[at[0], at[1], "file", "archive"], "the archive is no folder");
+        }
         _ => {}
     }
 }
@@ -124,6 +127,15 @@ fn triggers(problems: &mut Problems, file: &PipelineFile) {
             .add(&["sources"], format!("source `{name}` is pushed to, and the pipeline has other sources"))
             .hint("make a pipeline of its own for the pushed rows, and read its table in another");
     }
+    let keeps = matches!(file.table.mode, Mode::Merge | Mode::Append);
+    if let (Some((name, _)), true) = (file.sources.iter().find(|(_, source)| source.is_archived()), keeps && file.sources.len() > 1) {
+        problems
+            .add(
+                &["sources", name, "file", "archive"],
+                format!("each file of source `{name}` is read once, and the pipeline has other sources"),
+            )
+            .hint("make a pipeline of its own for the dropped files, and read its table in another; or use `mode: mirror`");
+    }
     let Some(triggers) = &file.triggers else { return };
     if let Some(schedule) = &triggers.schedule {
         if let Err(why) = crate::schedule::parse_cron(&schedule.cron) {
@@ -139,6 +151,12 @@ fn triggers(problems: &mut Problems, file: &PipelineFile) {
     }
     if triggers.source_change.as_ref().is_some_and(|poll| poll.every.0 < std::time::Duration::from_millis(100)) {
         problems.add(&["triggers", "source_change", "every"], "publishers are not asked more often than every 100ms");
+    }
+    if triggers.file.is_some() && file.sources.values().all(|source| source.file.is_none()) {
+        problems.add(&["triggers", "file"], "no source of this pipeline is a `file`").hint("`source_change` watches the web");
+    }
+    if triggers.file.as_ref().is_some_and(|files| files.every.0 < std::time::Duration::from_millis(100)) {
+        problems.add(&["triggers", "file", "every"], "folders are not looked at more often than every 100ms");
     }
     if triggers.push.is_some() && pushed.is_none() {
         problems.add(&["triggers", "push"], "no source of this pipeline is a `push`").hint("add a source with `push: {}`");

@@ -65,16 +65,6 @@ impl PushSource {
         Self { home: home.clone(), pipeline: pipeline.to_owned(), source: source.to_owned(), format: spec.format, header }
     }
 
-    /// Removes segments that a recorded run has read.
-    pub(crate) fn forget(&self, read: &Validators) {
-        let read = read_of(read).unwrap_or_default();
-        for (lane, number, path) in sealed(&self.home, &self.pipeline, &self.source).unwrap_or_default() {
-            if read.get(&lane).is_some_and(|last| number <= *last) {
-                let _ = std::fs::remove_file(path);
-            }
-        }
-    }
-
     fn new_since(&self, read: &Read) -> Result<Vec<Sealed>> {
         let mut found = sealed(&self.home, &self.pipeline, &self.source)?;
         found.retain(|(lane, number, _)| read.get(lane).is_none_or(|last| number > last));
@@ -143,5 +133,16 @@ impl Source for PushSource {
 
     async fn glance(&self, known: &Validators) -> Result<Glance, Failure> {
         Ok(if self.new_since(&read_of(known)?)?.is_empty() { Glance::Same } else { Glance::New(Validators::default()) })
+    }
+
+    /// Removes the segments that a recorded run has read: they are in the raw store now.
+    async fn taken(&self, recorded: &Validators) -> Result<(), Failure> {
+        let read = read_of(recorded)?;
+        for (lane, number, path) in sealed(&self.home, &self.pipeline, &self.source)? {
+            if read.get(&lane).is_some_and(|last| number <= *last) {
+                let _ = std::fs::remove_file(path);
+            }
+        }
+        Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! Polling: asks publishers, cheaply and politely, whether there is something new.
+//! Polling: asks publishers, cheaply and politely, whether there is something new, and looks into folders.
 //!
 //! One conditional request a source; a run is asked for only if the answer is not "not modified". What is remembered here
 //! is only how to be polite: if the process dies, the next one asks again.
@@ -16,7 +16,7 @@ use std::{
 };
 use tidegate_core::{
     Failure,
-    pipeline::Pipeline,
+    pipeline::{Pipeline, Source},
     seam::{Glance, Validators},
     trigger::Trigger,
 };
@@ -33,9 +33,42 @@ const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 /// Failures in a row after which a run is asked for, whose failure people are told of.
 const TELL_AFTER: u32 = 5;
 
+/// What is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Look {
+    /// Every source, for the trigger `source_change`.
+    Sources,
+    /// Folders on this machine, for the trigger `file`.
+    Folders,
+}
+
+impl Look {
+    fn every(self, pipeline: &Pipeline) -> Option<Duration> {
+        let triggers = pipeline.file.triggers.as_ref()?;
+        match self {
+            Look::Sources => triggers.source_change.as_ref().map(|poll| poll.every.0),
+            Look::Folders => triggers.file.as_ref().map(|files| files.every.0),
+        }
+    }
+
+    fn is_at(self, source: &Source) -> bool {
+        match self {
+            Look::Sources => source.push.is_none(),
+            Look::Folders => source.file.is_some(),
+        }
+    }
+
+    fn trigger(self, source: String) -> Trigger {
+        match self {
+            Look::Sources => Trigger::SourceChange { source },
+            Look::Folders => Trigger::File { source },
+        }
+    }
+}
+
 /// How polling stands.
 pub(super) struct Polls {
-    next: Mutex<BTreeMap<String, Poll>>,
+    next: Mutex<BTreeMap<(String, Look), Poll>>,
     hosts: Mutex<HashMap<String, Arc<Semaphore>>>,
     at_once: Arc<Semaphore>,
 }
@@ -53,11 +86,13 @@ struct Poll {
     failures: u32,
     /// What each source showed when a run was last asked for.
     shown: BTreeMap<String, Validators>,
+    /// Whether the pipeline was held then: what waits behind a held run is news again once that is decided.
+    held: bool,
 }
 
 impl Polls {
-    fn update(&self, pipeline: &str, change: impl FnOnce(&mut Poll)) {
-        change(self.next.lock().unwrap_or_else(PoisonError::into_inner).entry(pipeline.to_owned()).or_default());
+    fn update(&self, pipeline: &str, look: Look, change: impl FnOnce(&mut Poll)) {
+        change(self.next.lock().unwrap_or_else(PoisonError::into_inner).entry((pipeline.to_owned(), look)).or_default());
     }
 
     fn host(&self, place: &str) -> Arc<Semaphore> {
@@ -70,39 +105,38 @@ impl Polls {
 impl Service {
     /// Polls the pipelines whose turn it is, beside each other.
     pub async fn poll(self: Arc<Self>) -> Result<()> {
-        for pipeline in self.take_due() {
+        for (pipeline, look) in [Look::Sources, Look::Folders].into_iter().flat_map(|look| self.take_due(look)) {
             let service = Arc::clone(&self);
             tokio::spawn(async move {
-                let failed = service.poll_one(&pipeline).await.err();
-                service.polled(&pipeline, failed);
+                let failed = service.poll_one(&pipeline, look).await.err();
+                service.polled(&pipeline, look, failed);
             });
         }
         Ok(())
     }
 
     /// The pipelines that are to be polled now. They are busy from here on.
-    fn take_due(&self) -> Vec<Arc<Pipeline>> {
+    fn take_due(&self, look: Look) -> Vec<(Arc<Pipeline>, Look)> {
         let now = self.now();
-        let polled = self.pipelines().into_iter().filter(|pipeline| every(pipeline).is_some()).collect::<Vec<_>>();
+        let polled: Vec<_> =
+            self.pipelines().into_iter().filter_map(|pipeline| look.every(&pipeline).map(|every| (pipeline, every))).collect();
         #[allow(clippy::cast_precision_loss, reason = "thousands at most")]
         let spread = Duration::from_secs_f64(polled.len() as f64 / FIRST_SECOND);
         let mut next = self.polls.next.lock().unwrap_or_else(PoisonError::into_inner);
-        polled
-            .into_iter()
-            .filter(|pipeline| {
-                let poll = next.entry(pipeline.name().to_owned()).or_default();
-                let first = || later(now, spread.min(every(pipeline).unwrap_or(spread)).mul_f64(jitter()));
-                let due = !poll.busy && *poll.due.get_or_insert_with(first) <= now;
-                poll.busy |= due;
-                due
-            })
-            .collect()
+        let due = polled.into_iter().filter(|(pipeline, every)| {
+            let poll = next.entry((pipeline.name().to_owned(), look)).or_default();
+            let first = || later(now, spread.min(*every).mul_f64(jitter()));
+            let due = !poll.busy && *poll.due.get_or_insert_with(first) <= now;
+            poll.busy |= due;
+            due
+        });
+        due.map(|(pipeline, _)| (pipeline, look)).collect()
     }
 
     /// Decides when the pipeline is polled next.
-    fn polled(&self, pipeline: &Pipeline, failed: Option<Failure>) {
-        let (now, every) = (self.now(), every(pipeline).unwrap_or(LONGEST_WAIT));
-        self.polls.update(pipeline.name(), |poll| {
+    fn polled(&self, pipeline: &Pipeline, look: Look, failed: Option<Failure>) {
+        let (now, every) = (self.now(), look.every(pipeline).unwrap_or(LONGEST_WAIT));
+        self.polls.update(pipeline.name(), look, |poll| {
             poll.busy = false;
             poll.failures = if failed.is_some() { poll.failures + 1 } else { 0 };
             let wait = every.saturating_mul(1 << poll.failures.min(10)).min(LONGEST_WAIT.max(every));
@@ -116,54 +150,77 @@ impl Service {
 
     /// Forgets what a pipeline's sources showed: a run could not use it, and it is news again.
     pub(super) fn forget_shown(&self, pipeline: &str) {
-        self.polls.update(pipeline, |poll| poll.shown.clear());
+        for look in [Look::Sources, Look::Folders] {
+            self.polls.update(pipeline, look, |poll| poll.shown.clear());
+        }
+    }
+
+    /// Looks into the folders of a pipeline now: where a run took one file, the next may be waiting.
+    pub(super) fn look_again(&self, pipeline: &Pipeline) {
+        if pipeline.takes_files() {
+            self.polls.update(pipeline.name(), Look::Folders, |poll| poll.due = Some(self.now()));
+        }
     }
 
     /// Looks at every source, and asks for a run if one has something new.
-    async fn poll_one(&self, pipeline: &Arc<Pipeline>) -> Result<()> {
+    async fn poll_one(&self, pipeline: &Arc<Pipeline>, look: Look) -> Result<()> {
         let mut shown = BTreeMap::new();
         let mut news = None;
-        for (name, spec) in pipeline.file.sources.iter().filter(|(_, spec)| spec.push.is_none()) {
-            let state = self.conductor.ledger.source_state(pipeline.name(), name).await?.filter(|state| state.place == spec.place());
-            let known = state.map(|state| state.validators).unwrap_or_default();
-            let host = self.polls.host(spec.place());
-            let (_host, _all) = (host.acquire().await, self.polls.at_once.acquire().await);
-            let glance = match self.conductor.source(pipeline, name)?.glance(&known).await {
-                Ok(glance) => glance,
-                Err(failure) => {
-                    let mut tell = false;
-                    self.polls.update(pipeline.name(), |poll| tell = poll.failures + 1 == TELL_AFTER);
-                    if tell {
-                        self.ask(pipeline.name(), &Trigger::SourceChange { source: name.clone() }).await?;
-                    }
-                    return Err(failure);
-                }
-            };
-            match glance {
-                Glance::Same => polled("same"),
-                Glance::Missing { .. } => polled("missing"),
-                Glance::New(validators) => {
+        let mut trouble = None;
+        for (name, spec) in pipeline.file.sources.iter().filter(|(_, spec)| look.is_at(spec)) {
+            match self.glance(pipeline, name, spec).await {
+                Ok(Glance::Same) => polled("same"),
+                Ok(Glance::Missing { .. }) => polled("missing"),
+                Ok(Glance::New(validators)) => {
                     polled("new");
                     news.get_or_insert_with(|| name.clone());
                     shown.insert(name.clone(), validators);
                 }
+                // Who reads at set times reads what is there; who watches a folder waits until it is complete.
+                Ok(Glance::Settling) if look == Look::Folders || spec.is_archived() => polled("settling"),
+                Ok(Glance::Settling) => {
+                    polled("new");
+                    news.get_or_insert_with(|| name.clone());
+                    shown.insert(name.clone(), Validators::default());
+                }
+                // The news of one source is not kept back by the trouble of another.
+                Err(failure) => trouble = Some((name, failure)),
             }
         }
-        let Some(source) = news else { return Ok(()) };
-        let mut told = false;
-        self.polls.update(pipeline.name(), |poll| {
-            // Publications that no run could use yet (another source has none) are no news a second time.
-            told = shown.iter().all(|(name, validators)| *validators != Validators::default() && poll.shown.get(name) == Some(validators));
-            poll.shown = shown;
-        });
-        if told { Ok(()) } else { self.ask(pipeline.name(), &Trigger::SourceChange { source }).await }
+        if let Some((source, _)) = &trouble {
+            let mut tell = false;
+            self.polls.update(pipeline.name(), look, |poll| tell = poll.failures + 1 == TELL_AFTER);
+            if tell {
+                self.ask(pipeline.name(), &look.trigger((*source).clone())).await?;
+            }
+        }
+        if let Some(source) = news {
+            let held = self.conductor.ledger.is_held(pipeline.name()).await?;
+            let mut told = false;
+            self.polls.update(pipeline.name(), look, |poll| {
+                // Publications that no run could use yet (another source has none) are no news a second time.
+                told = poll.held == held
+                    && shown
+                        .iter()
+                        .all(|(name, validators)| *validators != Validators::default() && poll.shown.get(name) == Some(validators));
+                (poll.shown, poll.held) = (shown, held);
+            });
+            if !told {
+                self.ask(pipeline.name(), &look.trigger(source)).await?;
+            }
+        }
+        trouble.map_or(Ok(()), |(_, failure)| Err(failure))
+    }
+
+    async fn glance(&self, pipeline: &Arc<Pipeline>, name: &str, spec: &Source) -> Result<Glance> {
+        let state = self.conductor.ledger.source_state(pipeline.name(), name).await?.filter(|state| state.place == spec.place());
+        let known = state.map(|state| state.validators).unwrap_or_default();
+        let host = self.polls.host(spec.place());
+        let (_host, _all) = (host.acquire().await, self.polls.at_once.acquire().await);
+        self.conductor.source(pipeline, name)?.glance(&known).await
     }
 }
 
 fn polled(how: &'static str) {
     metrics::counter!("tidegate_polls_total", "answer" => how).increment(1);
-}
-
-fn every(pipeline: &Pipeline) -> Option<Duration> {
-    pipeline.file.triggers.as_ref()?.source_change.as_ref().map(|poll| poll.every.0)
 }

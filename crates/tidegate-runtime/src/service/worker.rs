@@ -47,6 +47,7 @@ impl Service {
         let Some(pipeline) = self.pipeline(&claim.pipeline) else { return Ok(false) };
         let verdict = self.run_claimed(&pipeline, &claim).await;
         self.settle(&claim, verdict).await?;
+        self.look_again(&pipeline);
         Ok(true)
     }
 

@@ -8,9 +8,9 @@ use crate::{
     pipelines,
 };
 use clap::Args;
-use std::path::PathBuf;
-use tidegate_core::{Outcome, trigger::Trigger};
-use tidegate_runtime::{Ended, RunOptions};
+use std::{path::PathBuf, sync::Arc};
+use tidegate_core::{Outcome, pipeline::Pipeline, trigger::Trigger};
+use tidegate_runtime::{Conductor, Ended, RunOptions};
 
 /// Run pipelines
 #[derive(Debug, Args)]
@@ -40,22 +40,32 @@ pub async fn run(context: &Context, args: RunArgs) -> Ending {
     let conductor = context.conductor(args.mirror).await?;
     let mut code = 0;
     for pipeline in read {
-        match conductor.run(&pipeline, RunOptions { again: args.again, triggers: vec![Trigger::Manual] }).await {
-            Ok(ended) => {
-                for ended in &ended {
-                    context.terminal.ended(ended);
-                }
-                // A publication that failed again does not make the newer one's success a failure.
-                code = code.max(ended.last().map_or(0, |last| if last.after.is_empty() { code_of(last) } else { 1 }));
-            }
-            Err(failure) => {
-                context.terminal.failure(&failure, Some("nothing was written"));
-                code = code.max(1);
-            }
+        code = code.max(run_one(context, &conductor, &pipeline, args.again).await);
+        // Dropped files are taken one after another, until none is left that can be.
+        let mut before = None;
+        while let Some(next) = conductor.dropped(&pipeline).await.filter(|next| before.as_ref() != Some(next)) {
+            code = code.max(run_one(context, &conductor, &pipeline, false).await);
+            before = Some(next);
         }
     }
     conductor.ledger.close().await;
     Ok(code)
+}
+
+async fn run_one(context: &Context, conductor: &Conductor, pipeline: &Arc<Pipeline>, again: bool) -> u8 {
+    match conductor.run(pipeline, RunOptions { again, triggers: vec![Trigger::Manual] }).await {
+        Ok(ended) => {
+            for ended in &ended {
+                context.terminal.ended(ended);
+            }
+            // A publication that failed again does not make the newer one's success a failure.
+            ended.last().map_or(0, |last| if last.after.is_empty() { code_of(last) } else { 1 })
+        }
+        Err(failure) => {
+            context.terminal.failure(&failure, Some("nothing was written"));
+            1
+        }
+    }
 }
 
 /// What is held stays held until somebody decides, also for a run that found nothing new.
