@@ -26,6 +26,7 @@ mod notifications;
 mod pipelines;
 mod repairs;
 mod replays;
+mod sealed;
 mod server;
 mod serving;
 mod sources;

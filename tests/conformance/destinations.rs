@@ -90,7 +90,7 @@ impl Destination for Map {
             return Ok(());
         }
         let mut rows = self.state.lock().unwrap().1.clone();
-        for change in self.tables.changes(&committed.changeset, usize::MAX, &[]).map_err(Failure::from)? {
+        for change in self.tables.changes(&committed.changeset, usize::MAX, &tidegate_engine::Veil::default()).map_err(Failure::from)? {
             let key = line(&change.key.values().cloned().collect::<Vec<_>>());
             match change.after {
                 Some(after) => rows.insert(key, line(&after.values().cloned().collect::<Vec<_>>())),

@@ -1,6 +1,7 @@
 //! Writing and reading changesets; their shape is described in [`tidegate_core::changes`].
 
 use crate::{
+    Veil,
     diff::Changes,
     error::{EngineError, Result},
     order::Order,
@@ -77,16 +78,16 @@ pub(crate) struct ChangesetWriter {
     rows: Vec<(Op, Option<Place>, Option<Place>)>,
     /// Batches that gathered rows point into; the first is one row of nulls.
     sources: Vec<RecordBatch>,
-    masked: Vec<String>,
+    veil: Veil,
     pub(crate) sample: Vec<Change>,
     pub(crate) restated: Restated,
 }
 
 impl ChangesetWriter {
     /// The file comes into being with the first changed row.
-    pub(crate) fn new(path: &Path, table: SchemaRef, key: Order, order: Order, stamp: Stamp, masked: Vec<String>) -> Self {
+    pub(crate) fn new(path: &Path, table: SchemaRef, key: Order, order: Order, stamp: Stamp, veil: Veil) -> Self {
         let schema = changeset_schema(&table, &key);
-        let restated = Restated::new(&table, &key);
+        let restated = Restated::new(&table, &key, &veil);
         Self {
             path: path.to_owned(),
             sources: vec![nulls(&table)],
@@ -97,7 +98,7 @@ impl ChangesetWriter {
             stamp,
             file: None,
             rows: Vec::new(),
-            masked,
+            veil,
             sample: Vec::new(),
             restated,
         }
@@ -166,7 +167,7 @@ impl ChangesetWriter {
 
     fn write(&mut self, batch: &RecordBatch) -> Result<()> {
         for row in 0..batch.num_rows().min(SAMPLE.saturating_sub(self.sample.len())) {
-            self.sample.extend(change(batch, row, &self.key.names(&self.table), &self.masked));
+            self.sample.extend(change(batch, row, &self.key.names(&self.table), &self.veil));
         }
         self.restated.observe(batch)?;
         let file = match &mut self.file {
@@ -208,7 +209,7 @@ impl Changes for ChangesetWriter {
 }
 
 /// A row of a changeset as people see it.
-pub(crate) fn change(batch: &RecordBatch, row: usize, key: &[String], masked: &[String]) -> Option<Change> {
+pub(crate) fn change(batch: &RecordBatch, row: usize, key: &[String], veil: &Veil) -> Option<Change> {
     let op = Op::parse(&rows::text(batch.column_by_name("_op")?, row))?;
     let own = |name: &str| OWN.contains(&name);
     let mut whole = rows::object(batch, row);
@@ -218,21 +219,14 @@ pub(crate) fn change(batch: &RecordBatch, row: usize, key: &[String], masked: &[
     };
     whole.retain(|name, _| !own(name));
     let key_values: Map<String, Value> = key.iter().filter_map(|name| whole.get(name).map(|value| (name.clone(), value.clone()))).collect();
-    let mask = |mut row: Map<String, Value>| {
-        for name in masked {
-            if let Some(value) = row.get_mut(name) {
-                *value = Value::from("***");
-            }
-        }
-        row
-    };
     let before = match op {
         Op::Insert => None,
         Op::Delete => Some(whole.clone()),
         Op::Update => Some(whole.iter().map(|(name, value)| (name.clone(), old.get(name).unwrap_or(value).clone())).collect()),
     };
     let after = (op != Op::Delete).then_some(whole);
-    Some(Change { op, key: mask(key_values), before: before.map(mask), after: after.map(mask) })
+    let over = |row| veil.over(row);
+    Some(Change { op, key: over(key_values), before: before.map(over), after: after.map(over) })
 }
 
 /// A changeset being read.

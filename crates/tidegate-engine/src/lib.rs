@@ -17,13 +17,16 @@ mod sql;
 mod staged;
 mod table_checks;
 mod validate_sql;
+mod veil;
 
 pub use delta::DeltaDestination;
 pub use error::EngineError;
 pub use parse::{Guess, SourceRows, guess, guess_parquet};
 pub use query::{Answer, AsOf, Statement, Tables};
+pub use veil::{Seal, Veil};
 
 use async_trait::async_trait;
+use std::sync::Arc;
 use tidegate_core::{
     Failure,
     seam::{DataPlane, Prepared, Work},
@@ -34,12 +37,13 @@ use tokio::runtime::Handle;
 #[derive(Debug, Clone)]
 pub struct Engine {
     threads: usize,
+    seal: Option<Arc<Seal>>,
 }
 
 impl Engine {
-    /// With this many threads for parsing and writing.
-    pub fn new(threads: usize) -> Self {
-        Self { threads: threads.max(1) }
+    /// With this many threads for parsing and writing; sensitive values are sealed, or masked without a seal.
+    pub fn new(threads: usize, seal: Option<Arc<Seal>>) -> Self {
+        Self { threads: threads.max(1), seal }
     }
 
     /// How many threads it uses.
@@ -51,8 +55,8 @@ impl Engine {
 #[async_trait]
 impl DataPlane for Engine {
     async fn prepare(&self, work: Work) -> Result<Prepared, Failure> {
-        let (handle, threads) = (Handle::current(), self.threads);
-        let prepared = tokio::task::spawn_blocking(move || prepare::prepare(&work, handle, threads)).await;
+        let (handle, engine) = (Handle::current(), self.clone());
+        let prepared = tokio::task::spawn_blocking(move || prepare::prepare(&work, handle, &engine)).await;
         let prepared = prepared.map_err(|error| EngineError::Bug(format!("the preparation panicked: {error}")))?;
         Ok(prepared?)
     }

@@ -1,6 +1,7 @@
 //! What a run would do: parse, transform, dedupe, diff, check. Only the changeset file is written.
 
 use crate::{
+    Engine, Veil,
     changeset::{ChangesetWriter, Stamp},
     delta::CurrentTable,
     diff::{self, Deduped, Rules},
@@ -38,7 +39,7 @@ struct Preparation<'a> {
     work: &'a Work,
     pipeline: &'a Pipeline,
     handle: Handle,
-    threads: usize,
+    engine: &'a Engine,
     context: SessionContext,
 }
 
@@ -62,11 +63,11 @@ impl Intake {
 }
 
 /// Runs on a blocking thread; `handle` drives the query engine.
-pub(crate) fn prepare(work: &Work, handle: Handle, threads: usize) -> Result<Prepared> {
+pub(crate) fn prepare(work: &Work, handle: Handle, engine: &Engine) -> Result<Prepared> {
     let pipeline = &work.pipeline;
     let memory = pipeline.file.limits.memory.0;
-    let context = sql::context(memory / 2, &work.scratch, threads)?;
-    let preparation = Preparation { work, pipeline, handle, threads, context };
+    let context = sql::context(memory / 2, &work.scratch, engine.threads)?;
+    let preparation = Preparation { work, pipeline, handle, engine, context };
     preparation.run()
 }
 
@@ -170,7 +171,7 @@ impl Preparation<'_> {
         if current.order().is_none() || !input.open.is_empty() || !self.work.open.is_empty() {
             return Ok(None);
         }
-        let rows = SourceRows::open(self.pipeline, input, self.threads)?;
+        let rows = SourceRows::open(self.pipeline, input, self.engine.threads, self.engine.seal.as_ref())?;
         let schema = schema::table_schema(&rows.schema(), &self.pipeline.file.table.key)?;
         let shape = self.shape(current, &schema)?;
         let passing = Arc::new(Mutex::new(Passing {
@@ -208,6 +209,10 @@ impl Preparation<'_> {
         Ok(Shape { schema: Arc::clone(schema), key, order, unkeyed_append })
     }
 
+    fn veil(&self) -> Veil {
+        Veil::new(self.pipeline.sensitive_columns(), self.engine.seal.clone())
+    }
+
     /// Rows in the table's order against the table. Writes the changeset.
     fn compare(
         &self,
@@ -220,18 +225,18 @@ impl Preparation<'_> {
     ) -> Result<Compared> {
         let table = &self.pipeline.file.table;
         let Shape { schema, key, order, unkeyed_append } = shape;
-        let masked = self.pipeline.sensitive_columns();
+        let veil = self.veil();
         let stamp = Stamp { run: self.work.run, published_at: self.work.published_at, committed_at: self.work.committed_at };
-        let mut writer = ChangesetWriter::new(&self.work.changeset, Arc::clone(schema), key.clone(), order.clone(), stamp, masked.clone());
+        let mut writer = ChangesetWriter::new(&self.work.changeset, Arc::clone(schema), key.clone(), order.clone(), stamp, veil.clone());
         let most = self.pipeline.file.limits.max_quarantine;
         let found = Arc::new(Mutex::new(Deduped::default()));
         // Rows that were seen to have a key each need no second look, unless some of them are waited for in quarantine.
         let rows = if distinct && self.work.open.is_empty() {
             rows
         } else {
-            diff::dedupe(rows, &table.name, key.clone(), most, self.work.open.clone(), !masked.is_empty(), Arc::clone(&found))
+            diff::dedupe(rows, &table.name, key.clone(), most, self.work.open.clone(), veil.clone(), Arc::clone(&found))
         };
-        let rules = Rules { table: &table.name, mode: table.mode, order, withheld, key, most_rejected: most };
+        let rules = Rules { table: &table.name, mode: table.mode, order, withheld, key, most_rejected: most, veil: &veil };
         let rows = watched(rows, Arc::clone(&self.work.progress), Stage::Diff, table.name.clone(), total);
         let before = if *unkeyed_append { Box::new(std::iter::empty()) as Batches } else { current.read(schema)? };
         // Decoding the table need not wait for the comparison.
@@ -273,6 +278,7 @@ impl Preparation<'_> {
             &shape.schema,
             &shape.key,
             changeset.is_some().then_some(self.work.changeset.as_path()),
+            &self.veil(),
         ))?;
         writer.restated.newest_day = facts.newest_day.day();
         Ok(Prepared {
@@ -331,7 +337,7 @@ impl Preparation<'_> {
     /// One source, no SQL: its rows are the table's rows.
     fn parse_straight(&self, current: &CurrentTable) -> Result<Produced> {
         let input = self.work.sources.first().ok_or_else(|| EngineError::Bug("a run without sources".to_owned()))?;
-        let mut rows = SourceRows::open(self.pipeline, input, self.threads)?;
+        let mut rows = SourceRows::open(self.pipeline, input, self.engine.threads, self.engine.seal.as_ref())?;
         let schema = schema::table_schema(&rows.schema(), &self.pipeline.file.table.key)?;
         // Nothing is sorted or joined here, so the query engine leaves its half of the memory.
         let mut intake = self.intake(current, &schema, 2)?;
@@ -352,7 +358,7 @@ impl Preparation<'_> {
         let mut rejected = Vec::new();
         let share = self.budget() / 8 / self.work.sources.len().max(1);
         for input in &self.work.sources {
-            let mut rows = SourceRows::open(self.pipeline, input, self.threads)?;
+            let mut rows = SourceRows::open(self.pipeline, input, self.engine.threads, self.engine.seal.as_ref())?;
             let mut stager = Stager::new(rows.schema(), self.work.scratch.join(format!("source-{}.arrow", input.name)), share);
             let mut done = 0;
             for batch in rows.by_ref() {

@@ -1,7 +1,7 @@
 //! Questions to the tables: SQL, the table as it was, the history of a key, the changes of a run.
 
 use crate::{
-    changeset,
+    Veil, changeset,
     delta::CurrentTable,
     error::{EngineError, Result},
     rows, schema, sql,
@@ -164,7 +164,7 @@ impl Tables {
     }
 
     /// Everything ever said about the rows whose key's columns have these texts, oldest first.
-    pub async fn history(&self, table: &str, key: &[(String, String)], all_key: &[String], masked: &[String]) -> Result<Vec<Statement>> {
+    pub async fn history(&self, table: &str, key: &[(String, String)], all_key: &[String], veil: &Veil) -> Result<Vec<Statement>> {
         let context = sql::context(MEMORY, &self.scratch, self.threads)?;
         let history = CurrentTable::open(&self.folder.join(format!("{table}__history"))).await?;
         if !history.exists() {
@@ -185,7 +185,7 @@ impl Tables {
                     batch.column_by_name(name).and_then(|column| rows::text(column.as_ref(), row).parse().ok()).unwrap_or_default()
                 };
                 let run = batch.column_by_name("_run").and_then(|column| rows::text(column.as_ref(), row).parse().ok()).unwrap_or_default();
-                if let Some(change) = changeset::change(&batch, row, all_key, masked) {
+                if let Some(change) = changeset::change(&batch, row, all_key, veil) {
                     statements.push(Statement {
                         run: RunId(run),
                         published_at: moment("_published_at"),
@@ -199,7 +199,7 @@ impl Tables {
     }
 
     /// The changed rows in a changeset, the first `limit` of them.
-    pub fn changes(&self, file: &Path, limit: usize, masked: &[String]) -> Result<Vec<Change>> {
+    pub fn changes(&self, file: &Path, limit: usize, veil: &Veil) -> Result<Vec<Change>> {
         let reader = changeset::read(file)?;
         let mut changes = Vec::new();
         for batch in reader.batches {
@@ -208,7 +208,7 @@ impl Tables {
                 if changes.len() >= limit {
                     return Ok(changes);
                 }
-                changes.extend(changeset::change(&batch, row, &reader.key, masked));
+                changes.extend(changeset::change(&batch, row, &reader.key, veil));
             }
         }
         Ok(changes)

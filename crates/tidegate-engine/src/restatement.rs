@@ -1,6 +1,6 @@
 //! How far back a publication restates, and by how much.
 
-use crate::{error::Result, order::Order, rows};
+use crate::{Veil, error::Result, order::Order, rows};
 use arrow::{
     array::{Array, AsArray, RecordBatch},
     compute::{cast, kernels::cmp::distinct},
@@ -49,11 +49,14 @@ pub(crate) struct Restated {
     /// The newest day seen anywhere in the table, for `days_back`.
     pub(crate) newest_day: Option<i32>,
     columns: Vec<ColumnShift>,
+    /// For each column of the table, whether nothing may be said of its values.
+    hidden: Vec<bool>,
 }
 
 impl Restated {
-    pub(crate) fn new(table: &Schema, key: &Order) -> Self {
-        let date = date_column(table, key);
+    pub(crate) fn new(table: &Schema, key: &Order, veil: &Veil) -> Self {
+        let is_shown = |column: &usize| !veil.hides(table.field(*column).name());
+        let date = date_column(table, key).filter(is_shown);
         let columns = table.fields().iter().enumerate().filter(|(i, _)| !key.columns.contains(i));
         let shift = |(_, field): (usize, &std::sync::Arc<arrow::datatypes::Field>)| ColumnShift {
             column: field.name().clone(),
@@ -62,7 +65,7 @@ impl Restated {
             largest: None,
         };
         Self {
-            by: date.or(key.columns.first().copied()),
+            by: date.or(key.columns.first().copied().filter(is_shown)),
             is_date: date.is_some(),
             key: key.columns.clone(),
             rows: 0,
@@ -70,6 +73,7 @@ impl Restated {
             newest: None,
             newest_day: None,
             columns: columns.map(shift).collect(),
+            hidden: table.fields().iter().map(|field| veil.hides(field.name())).collect(),
         }
     }
 
@@ -122,7 +126,7 @@ impl Restated {
                 continue;
             }
             shift.rows += rows.len() as u64;
-            if !(new.data_type().is_numeric()) {
+            if self.hidden[i] || !new.data_type().is_numeric() {
                 continue;
             }
             let (old, new) = (cast(old, &DataType::Float64)?, cast(new, &DataType::Float64)?);

@@ -4,6 +4,7 @@
 //! transform, the sources.
 
 use crate::{
+    Veil,
     changeset::changeset_schema,
     delta::CurrentTable,
     error::{EngineError, Result},
@@ -33,6 +34,7 @@ pub(crate) async fn run(
     schema: &SchemaRef,
     key: &Order,
     changeset: Option<&Path>,
+    veil: &Veil,
 ) -> Result<Vec<Violation>> {
     let table = &pipeline.file.table;
     if table.checks.is_empty() {
@@ -53,7 +55,6 @@ pub(crate) async fn run(
     context.deregister_table(TableReference::bare(table.name.clone()))?;
     let after = context.sql(&after_sql(pipeline, schema)).await?;
     context.register_table(TableReference::bare(table.name.clone()), after.into_view())?;
-    let masked = pipeline.sensitive_columns();
     let mut violations = Vec::new();
     for (i, check) in table.checks.iter().enumerate() {
         let at = i.to_string();
@@ -72,13 +73,7 @@ pub(crate) async fn run(
         while let Some(batch) = stream.next().await {
             let batch = batch.map_err(|error| here(sql::run_error(error, &text)))?;
             for row in 0..batch.num_rows().min(EXAMPLES.saturating_sub(found.examples.len())) {
-                let mut example = rows::object(&batch, row);
-                for name in &masked {
-                    if let Some(value) = example.get_mut(name) {
-                        *value = "***".into();
-                    }
-                }
-                found.examples.push(serde_json::Value::Object(example).to_string());
+                found.examples.push(serde_json::Value::Object(veil.over(rows::object(&batch, row))).to_string());
             }
             found.rows += batch.num_rows() as u64;
         }
@@ -96,7 +91,8 @@ fn after_sql(pipeline: &Pipeline, schema: &SchemaRef) -> String {
     let list = columns.join(", ");
     let key: Vec<String> =
         if pipeline.file.table.key.is_empty() { columns } else { pipeline.file.table.key.iter().map(|name| quote(name)).collect() };
-    let same = key.iter().map(|name| format!("p.{name} IS NOT DISTINCT FROM c.{name}")).collect::<Vec<_>>().join(" AND ");
+    // The parentheses matter: without them the parser takes what follows an AND for part of the comparison.
+    let same = key.iter().map(|name| format!("(p.{name} IS NOT DISTINCT FROM c.{name})")).collect::<Vec<_>>().join(" AND ");
     format!(
         "SELECT {list} FROM previous p WHERE NOT EXISTS (SELECT 1 FROM changes c WHERE c._op <> 'insert' AND {same}) \
          UNION ALL SELECT {list} FROM changes WHERE _op <> 'delete'"

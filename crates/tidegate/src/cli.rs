@@ -42,6 +42,10 @@ pub struct Global {
     /// Where this runs (`prod`, `test`, …), for the filter rules of notifications.
     #[arg(long, global = true, env = "TIDEGATE_ENVIRONMENT", default_value = "local", value_name = "NAME")]
     pub environment: String,
+    /// A file with the key that seals values of sensitive columns; its first line. Further lines are older keys, which only open. Instead of a file the
+    /// key itself can be in TIDEGATE_KEY. Without a key such values are masked.
+    #[arg(long, global = true, env = "TIDEGATE_KEY_FILE", value_name = "FILE")]
+    pub key_file: Option<PathBuf>,
 }
 
 /// Formats of results.
@@ -86,6 +90,10 @@ pub enum Command {
     /// Who may do what over HTTP: create, list, revoke.
     #[command(subcommand)]
     Token(commands::token::TokenCommand),
+    /// Print a new key for sealing the values of sensitive columns.
+    Key(commands::key::KeyArgs),
+    /// Copy stdin to stdout and open the sealed values in it.
+    Reveal(commands::key::RevealArgs),
     /// What waits to be run, and what is at work.
     Queue(commands::serve::QueueArgs),
     /// Let a served pipeline rest; what is asked for meanwhile waits.

@@ -8,6 +8,7 @@ pub mod doctor;
 pub mod events;
 pub mod history;
 pub mod init;
+pub mod key;
 pub mod quarantine;
 pub mod query;
 pub mod rebuild;
@@ -23,13 +24,18 @@ pub mod validate;
 use crate::{
     cli::{Cli, Command},
     context::{Context, Ending},
+    output::Terminal,
 };
 use std::process::ExitCode;
 use tidegate_core::Outcome;
 
 /// Does what was typed.
 pub async fn dispatch(cli: Cli) -> ExitCode {
-    let context = Context::new(cli.global);
+    let terminal = Terminal::new(&cli.global);
+    let context = match Context::new(cli.global) {
+        Ok(context) => context,
+        Err(failure) => return ExitCode::from(terminal.trouble(failure.into())),
+    };
     let ending: Ending = match cli.command {
         Command::Demo(args) => demo::demo(&context, args).await,
         Command::Init(args) => init::init(&context, args).await,
@@ -39,6 +45,8 @@ pub async fn dispatch(cli: Cli) -> ExitCode {
         Command::Run(args) => run::run(&context, args).await,
         Command::Serve(args) => serve::serve(&context, args).await,
         Command::Token(command) => token::token(&context, command).await,
+        Command::Key(args) => key::key(&context, args).await,
+        Command::Reveal(args) => key::reveal(&context, args).await,
         Command::Queue(args) => serve::queue(&context, args).await,
         Command::Pause(args) => serve::pause(&context, args).await,
         Command::Resume(args) => serve::resume(&context, args).await,

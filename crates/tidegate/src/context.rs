@@ -11,7 +11,7 @@ use tidegate_core::{
     pipeline::Pipeline,
     seam::{Destination, Destinations, NoProgress, Outside, Progress},
 };
-use tidegate_engine::{DeltaDestination, Engine, Tables};
+use tidegate_engine::{DeltaDestination, Engine, Seal, Tables, Veil};
 use tidegate_runtime::{Conductor, Home, Ledger};
 
 /// How a command ends badly.
@@ -73,12 +73,20 @@ pub struct Context {
     pub terminal: Terminal,
     /// The home folder.
     pub home: Home,
+    /// What seals sensitive values, if there is a key.
+    pub seal: Option<Arc<Seal>>,
 }
 
 impl Context {
     /// From the command line.
-    pub fn new(global: Global) -> Self {
-        Self { terminal: Terminal::new(&global), home: Home::new(&global.home), global }
+    pub fn new(global: Global) -> Result<Self, Failure> {
+        let seal = crate::key::seal(&global)?.map(Arc::new);
+        Ok(Self { seal, ..Self::without_key(global) })
+    }
+
+    /// For a world of its own, in which sensitive values are masked.
+    pub fn without_key(global: Global) -> Self {
+        Self { terminal: Terminal::new(&global), home: Home::new(&global.home), seal: None, global }
     }
 
     /// The ledger.
@@ -120,7 +128,7 @@ impl Context {
         Conductor {
             home: self.home.clone(),
             ledger,
-            plane: Arc::new(Engine::new(threads)),
+            plane: Arc::new(Engine::new(threads, self.seal.clone())),
             outside,
             destinations: Arc::new(BuiltIn { threads }),
             clock: clock(),
@@ -141,9 +149,10 @@ impl Context {
         Err(Failure::new(tidegate_core::Code::TG104, format!("the ledger knows no pipeline `{name}`")).detail("it knows", known.join(", ")))
     }
 
-    /// Columns whose values are not shown (INV-7); none if the pipeline's file is not there any more.
-    pub async fn masked(&self, ledger: &Ledger, pipeline: &str) -> Vec<String> {
-        self.pipeline_of(ledger, pipeline).await.map_or_else(|_| Vec::new(), |pipeline| pipeline.sensitive_columns())
+    /// Over the columns whose values are not shown (INV-7); over none if the pipeline's file is not there any more.
+    pub async fn veil(&self, ledger: &Ledger, pipeline: &str) -> Veil {
+        let columns = self.pipeline_of(ledger, pipeline).await.map_or_else(|_| Vec::new(), |pipeline| pipeline.sensitive_columns());
+        Veil::new(columns, self.seal.clone())
     }
 
     /// The pipeline of a run, read from where it was when it ran.

@@ -8,6 +8,7 @@ mod commands;
 mod context;
 mod demo;
 mod faults;
+mod key;
 mod output;
 mod pipelines;
 mod progress;

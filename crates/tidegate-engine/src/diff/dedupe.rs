@@ -5,6 +5,7 @@ use crate::{
     order::Order,
     rows,
     staged::Batches,
+    veil::Veil,
 };
 use arrow::{
     array::{Array, BooleanArray, RecordBatch},
@@ -33,10 +34,10 @@ pub(crate) fn dedupe(
     key: Order,
     most: u64,
     open: BTreeSet<String>,
-    mask: bool,
+    veil: Veil,
     found: Arc<Mutex<Deduped>>,
 ) -> Batches {
-    let mut state = Dedupe { input, table: table.to_owned(), key, most, open, mask, held: None, found };
+    let mut state = Dedupe { input, table: table.to_owned(), key, most, open, veil, held: None, found };
     Box::new(std::iter::from_fn(move || state.next().transpose()))
 }
 
@@ -46,7 +47,7 @@ struct Dedupe {
     key: Order,
     most: u64,
     open: BTreeSet<String>,
-    mask: bool,
+    veil: Veil,
     /// A batch whose last row may have its like in the next one.
     held: Option<RecordBatch>,
     found: Arc<Mutex<Deduped>>,
@@ -122,7 +123,8 @@ impl Dedupe {
     }
 
     fn identity(&self, batch: &RecordBatch, row: usize) -> String {
-        self.key.columns.iter().map(|column| rows::text(batch.column(*column), row)).collect::<Vec<_>>().join("\u{1f}")
+        self.veil
+            .over_identity(self.key.columns.iter().map(|column| rows::text(batch.column(*column), row)).collect::<Vec<_>>().join("\u{1f}"))
     }
 
     fn note_healed(&self, batch: &RecordBatch) {
@@ -151,9 +153,9 @@ impl Dedupe {
             source: self.table.clone(),
             part: None,
             line: None,
-            identity: if reason == Reason::KeyNull { raw.clone() } else { self.identity(batch, row) },
+            identity: if reason == Reason::KeyNull { self.veil.over_identity(raw.clone()) } else { self.identity(batch, row) },
             key: None,
-            raw: if self.mask { "(masked: the table has sensitive columns)".to_owned() } else { raw },
+            raw: self.veil.over_text(raw, "table"),
             column: None,
             reason,
             message: message.to_owned(),

@@ -6,6 +6,7 @@ use crate::{
     order::Order,
     rows,
     staged::Batches,
+    veil::Veil,
 };
 use arrow::{array::RecordBatch, buffer::BooleanBuffer, compute::kernels::cmp::distinct};
 use std::{cmp::Ordering, collections::BTreeSet};
@@ -40,6 +41,7 @@ pub(crate) struct Rules<'a> {
     /// The key as declared, to form identities.
     pub(crate) key: &'a Order,
     pub(crate) most_rejected: u64,
+    pub(crate) veil: &'a Veil,
 }
 
 /// One side of the merge.
@@ -209,11 +211,11 @@ fn conflict(rules: &Rules<'_>, out: &mut Diffed, new: &RecordBatch, row: usize) 
         source: rules.table.to_owned(),
         part: None,
         line: None,
-        raw: serde_json::Value::Object(rows::object(new, row)).to_string(),
+        raw: rules.veil.over_text(serde_json::Value::Object(rows::object(new, row)).to_string(), "table"),
         column: None,
         reason: Reason::AppendConflict,
         message: "the table is append-only and has another row with this key".to_owned(),
-        identity: identity(rules, new, row),
+        identity: rules.veil.over_identity(identity(rules, new, row)),
         key: None,
     });
     Ok(())

@@ -60,7 +60,7 @@ proptest! {
     fn the_diff_is_that_of_two_maps(before in table(), after in table(), sizes in (1usize..40, 1usize..40), mode in prop_oneof![Just(Mode::Mirror), Just(Mode::Merge), Just(Mode::Append)]) {
         let key = Order { columns: vec![0, 1] };
         let withheld = BTreeSet::from(["3\u{1f}3".to_owned()]);
-        let rules = Rules { table: "t", mode, order: &key, withheld: &withheld, key: &key, most_rejected: 1000 };
+        let rules = Rules { table: "t", mode, order: &key, withheld: &withheld, key: &key, most_rejected: 1000, veil: &crate::Veil::default() };
         let mut log = Log::default();
         let found = diff(&rules, batches(&rows_of(&before), sizes.0), batches(&rows_of(&after), sizes.1), &mut log).unwrap();
 
@@ -90,7 +90,7 @@ proptest! {
         rows.sort();
         let found = Arc::new(Mutex::new(Deduped::default()));
         let key = Order { columns: vec![0, 1] };
-        let out: Vec<Row> = dedupe(batches(&rows, size), "t", key, 1000, BTreeSet::new(), false, Arc::clone(&found))
+        let out: Vec<Row> = dedupe(batches(&rows, size), "t", key, 1000, BTreeSet::new(), crate::Veil::default(), Arc::clone(&found))
             .flat_map(|batch| { let batch = batch.unwrap(); (0..batch.num_rows()).map(|i| row(&batch, i)).collect::<Vec<_>>() })
             .collect();
         let mut groups: BTreeMap<(i64, i64), Vec<Option<i64>>> = BTreeMap::new();

@@ -18,7 +18,10 @@ mod text;
 
 pub use guess::{Guess, guess, guess_parquet};
 
-use crate::error::{EngineError, Result};
+use crate::{
+    Seal, Veil,
+    error::{EngineError, Result},
+};
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use reject::Rejects;
 use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
@@ -42,6 +45,8 @@ pub(crate) struct Spec {
     pub(crate) identity: Vec<usize>,
     /// Identities that are open in quarantine.
     pub(crate) open: BTreeSet<String>,
+    /// Over the source's sensitive columns.
+    pub(crate) veil: Veil,
     pub(crate) most_rejected: u64,
     pub(crate) threads: usize,
     /// Bytes that are parsed at once; smaller in tests.
@@ -68,11 +73,12 @@ trait PartRows: Send {
 
 impl SourceRows {
     /// Opens a source of `pipeline`. Nothing is read yet.
-    pub fn open(pipeline: &Pipeline, input: &SourceInput, threads: usize) -> Result<Self> {
+    pub fn open(pipeline: &Pipeline, input: &SourceInput, threads: usize, seal: Option<&Arc<Seal>>) -> Result<Self> {
         let source = pipeline.file.sources.get(&input.name).ok_or_else(|| EngineError::Bug(format!("no source `{}`", input.name)))?;
         let schema = crate::schema::source_schema(source);
         let identity = source.identity(&pipeline.file.table.key).into_iter().filter_map(|key| source.columns.get_index_of(key)).collect();
         let checks = crate::check::row_checks(pipeline, &input.name, &schema)?;
+        let sensitive = source.columns.iter().filter(|(_, column)| column.sensitive).map(|(name, _)| name.clone()).collect();
         let (locations, path, name) = (pipeline.locations.clone(), pipeline.path.clone(), input.name.clone());
         let spec = Spec {
             name: input.name.clone(),
@@ -81,6 +87,7 @@ impl SourceRows {
             checks,
             identity,
             open: input.open.clone(),
+            veil: Veil::new(sensitive, seal.cloned()),
             most_rejected: pipeline.file.limits.max_quarantine,
             threads,
             block: blocks::BLOCK,

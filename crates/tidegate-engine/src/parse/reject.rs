@@ -6,7 +6,6 @@ use crate::{
     rows,
 };
 use arrow::array::{Array as _, RecordBatch};
-use std::fmt::Write as _;
 use tidegate_core::quarantine::{Reason, Rejected};
 
 /// Longest raw text that is kept; the publication itself stays in the raw store.
@@ -42,18 +41,18 @@ impl Rejects {
             let first = self.rows.first().map_or_else(String::new, |row| row.message.clone());
             return Err(EngineError::TooManyRejected { name: self.source.clone(), most: self.most, first });
         }
-        let sensitive = spec.source.columns.values().any(|column| column.sensitive);
         let raw = text(row.raw);
-        let identity = row.identity.unwrap_or_else(|| raw.clone());
+        // One that was made of cells is hidden already.
+        let identity = row.identity.unwrap_or_else(|| spec.veil.over_identity(raw.clone()));
         self.rows.push(Rejected {
             source: self.source.clone(),
             part: self.part.clone(),
             line: Some(row.line),
-            raw: if sensitive { "(masked: the source has sensitive columns)".to_owned() } else { raw },
+            raw: spec.veil.over_text(raw, "source"),
             column: row.column,
             reason: row.reason,
             message: row.message,
-            identity: if sensitive { digest(&identity) } else { identity },
+            identity,
             key: row.key,
         });
         Ok(())
@@ -77,15 +76,7 @@ pub(super) fn identity(spec: &Spec, cells: &[&[u8]]) -> String {
         }
         out.push_str(&String::from_utf8_lossy(cell));
     }
-    if spec.source.columns.values().any(|column| column.sensitive) { digest(&out) } else { out }
-}
-
-fn digest(text: &str) -> String {
-    use sha2::{Digest, Sha256};
-    Sha256::digest(text.as_bytes()).iter().fold(String::from("sha256:"), |mut out, byte| {
-        let _ = write!(out, "{byte:02x}");
-        out
-    })
+    spec.veil.over_identity(out)
 }
 
 fn text(raw: &[u8]) -> String {

@@ -23,7 +23,7 @@ pub(super) fn parse_with(pipeline: &Pipeline, bytes: &[u8], threads: usize, bloc
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(bytes).unwrap();
     let input = SourceInput { name: "s".to_owned(), parts: vec![("x".to_owned(), file.path().to_owned())], open: BTreeSet::new() };
-    let mut source = SourceRows::open(pipeline, &input, threads)?.with_block(block);
+    let mut source = SourceRows::open(pipeline, &input, threads, None)?.with_block(block);
     let mut found = Vec::new();
     for batch in source.by_ref() {
         let batch = batch?;

@@ -47,7 +47,7 @@ pub async fn demo(context: &Context, args: DemoArgs) -> Ending {
         _ => None,
     };
     let pipeline = pipelines::read(&pipeline_folder, &environment)?;
-    let inner = Context::new(Global { home: home.clone(), ..context.global.clone() });
+    let inner = Context::without_key(Global { home: home.clone(), ..context.global.clone() });
     let conductor = inner.conductor(None).await?;
     let terminal = &context.terminal;
     terminal.remark("A publisher is started on this machine. It publishes generated data in the formats of the New York Times and\nof Johns Hopkins, with the kinds of accidents that really happened; the pipeline runs after each publication.\n");

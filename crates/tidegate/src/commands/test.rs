@@ -88,7 +88,7 @@ fn read(file: &Path) -> Result<Vec<Spec>, Trouble> {
 /// Runs one test in an empty home; says what differs from what was expected.
 async fn one(pipeline: &Arc<Pipeline>, folder: &Path, spec: &Spec, global: Global) -> Result<Vec<String>, Trouble> {
     let home = tempfile::tempdir().map_err(|error| Failure::new(Code::TG403, "no temporary folder").because(&error))?;
-    let context = Context::new(Global {
+    let context = Context::without_key(Global {
         home: home.path().to_owned(),
         environment: spec.environment.clone().unwrap_or_else(|| "test".to_owned()),
         ..global
