@@ -16,7 +16,7 @@ use std::{
     net::{TcpListener, TcpStream},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     thread,
     time::{Duration, Instant},
@@ -99,7 +99,10 @@ fn subscriber(address: String, seen: Arc<Mutex<Vec<i64>>>, stop: Arc<AtomicBool>
 struct World {
     environment: Environment,
     publisher: TestPublisher,
-    told: Arc<AtomicU64>,
+    /// The messages that were taken.
+    told: Arc<Mutex<Vec<String>>>,
+    /// The events and the changed rows that were taken.
+    given: [Arc<Mutex<Vec<String>>>; 2],
     seed: u64,
     cycles: u64,
 }
@@ -109,19 +112,27 @@ fn world(cycles: u64) -> World {
     let environment = Environment::new();
     let publisher = TestPublisher::start();
     let (hook, told) = flaky_receiver(seed);
+    let ((events, given), (changes, changed)) = (flaky_receiver(seed + 1), flaky_receiver(seed + 2));
     environment.write(
         "pushed/pipeline.yaml",
         format!(
             "version: 1\nname: pushed\nsources:\n  rows:\n    push: {{}}\n    format: csv\n    columns:\n      id: {{ type: int64, required: true }}\n      n: {{ type: int64 }}\n\
-             table: {{ name: p, mode: append, guards: off }}\ntriggers:\n  push: {{ every: 100ms }}\nnotify:\n  - webhook: {{ url: {hook:?} }}\n"
+             table: {{ name: p, mode: append, guards: off }}\ntriggers:\n  push: {{ every: 100ms }}\nnotify:\n  - webhook: {{ url: {hook:?} }}\n\
+             subscribers:\n  - name: events\n    webhook: {{ url: {events:?} }}\n    events: {{}}\n    from: beginning\n  \
+             - name: changes\n    webhook: {{ url: {changes:?} }}\n    changes: {{ rows: 70 }}\n    from: beginning\n"
         ),
+    );
+    environment.write(
+        "dropped/pipeline.yaml",
+        "version: 1\nname: dropped\nsources:\n  rows:\n    file: { path: '../drop/*', archive: ../done, settle: 100ms }\n    format: csv\n    columns:\n      id: { type: int64, required: true }\n      n: { type: int64 }\n\
+         table: { name: d, mode: append, guards: off }\ntriggers:\n  file: { every: 100ms }\n",
     );
     let polled = SMALL.replace("file: { path: ../in.csv }", &format!("http: {{ url: {:?} }}", publisher.publisher.url("/t.csv")));
     environment.write(
         "small/pipeline.yaml",
         format!("{polled}triggers:\n  source_change: {{ every: 100ms }}\n  schedule: {{ cron: '* * * * *' }}\n"),
     );
-    World { environment, publisher, told, seed, cycles: setting("TIDEGATE_CHAOS", cycles) }
+    World { environment, publisher, told, given: [given, changed], seed, cycles: setting("TIDEGATE_CHAOS", cycles) }
 }
 
 impl World {
@@ -146,7 +157,7 @@ impl World {
     }
 
     fn start(&self, port: u16) -> Serving {
-        Serving::start_on(&self.environment, &["pushed", "small", "--lease", "2", "--grace", "20"], &format!("127.0.0.1:{port}"))
+        Serving::start_on(&self.environment, &["pushed", "small", "dropped", "--lease", "2", "--grace", "20"], &format!("127.0.0.1:{port}"))
     }
 
     /// Waits until all that was accepted has come to its place, and checks everything that can be checked.
@@ -197,10 +208,12 @@ impl World {
             assert!(Instant::now() < deadline, "notifications still wait");
             thread::sleep(Duration::from_millis(200));
         }
-        let told = self.told.load(Ordering::Relaxed);
+        let told = self.told.lock().unwrap().len() as u64;
         assert!(told >= published, "{published} runs were published, and {told} messages taken");
+        let (of_pipeline, changed) = self.given_to_subscribers(&ids(environment.query("SELECT id FROM p")), deadline);
+        let dropped = self.dropped(deadline);
         eprintln!(
-            "chaos: seed {}, {} kills: {} rows accepted, {} in the table, {} in quarantine, {} runs, {} events seen, {} messages taken",
+            "chaos: seed {}, {} kills: {} rows accepted, {} in the table, {} in quarantine, {} runs, {} events seen, {} messages taken, {of_pipeline} events and {changed} changed rows given to subscribers, {dropped} rows dropped",
             self.seed,
             self.cycles,
             accepted.len(),
@@ -210,6 +223,75 @@ impl World {
             events.len(),
             told
         );
+    }
+}
+
+impl World {
+    /// The subscribers got every event and every row, in order, whatever they refused; more than once at most what was under way.
+    fn given_to_subscribers(&self, table: &[u64], deadline: Instant) -> (usize, usize) {
+        let parsed = |which: usize| -> Vec<Value> {
+            self.given[which].lock().unwrap().iter().map(|body| serde_json::from_str(body).unwrap()).collect()
+        };
+        let all: Vec<i64> = self
+            .environment
+            .expect(0, &["events", "pushed", "-o", "json"])
+            .receipts()
+            .iter()
+            .map(|event| event["sequence"].as_i64().unwrap())
+            .collect();
+        loop {
+            let mut last = 0;
+            let mut events: Vec<i64> = Vec::new();
+            for event in parsed(0).iter().flat_map(|batch| batch.as_array().unwrap().clone()) {
+                let sequence = event["sequence"].as_i64().unwrap();
+                if sequence > last {
+                    events.push(sequence);
+                    last = sequence;
+                }
+            }
+            let mut rows: Vec<u64> = Vec::new();
+            let mut seen = BTreeSet::new();
+            for event in parsed(1).iter().filter(|event| seen.insert(event["id"].as_str().unwrap().to_owned())) {
+                rows.extend(event["data"]["changes"].as_array().unwrap().iter().map(|change| change["after"]["id"].as_u64().unwrap()));
+            }
+            if events.len() >= all.len() && rows.len() >= table.len() {
+                assert_eq!(events[..all.len()], all);
+                rows.sort_unstable();
+                let mut table = table.to_vec();
+                table.sort_unstable();
+                assert_eq!(rows, table, "every row of the table was given once");
+                return (events.len(), rows.len());
+            }
+            assert!(
+                Instant::now() < deadline,
+                "{} events of {} and {} rows of {} were given",
+                events.len(),
+                all.len(),
+                rows.len(),
+                table.len()
+            );
+            thread::sleep(Duration::from_millis(200));
+        }
+    }
+
+    /// Drops a file of three rows, as careful people do.
+    fn drop_file(&self, nth: u64) {
+        let rows: String = (0..3).map(|row| format!("{},{nth}\n", nth * 3 + row)).collect();
+        let part = self.environment.write(&format!("drop/{nth:06}.csv.part"), format!("id,n\n{rows}"));
+        std::fs::rename(&part, part.with_extension("")).unwrap();
+    }
+
+    /// Every dropped row is in its table exactly once, and every file in the archive.
+    fn dropped(&self, deadline: Instant) -> usize {
+        let count = || self.environment.query("SELECT count(*) AS rows, count(DISTINCT id) AS ids FROM d").remove(0);
+        let expected = self.cycles * 3;
+        while count()["ids"] != expected {
+            assert!(Instant::now() < deadline, "{expected} rows were dropped, and {} are there", count());
+            thread::sleep(Duration::from_millis(200));
+        }
+        assert_eq!(count()["rows"], expected);
+        assert_eq!(std::fs::read_dir(self.environment.path("done")).unwrap().count() as u64, self.cycles);
+        usize::try_from(expected).unwrap()
     }
 }
 
@@ -227,6 +309,7 @@ fn a_service_that_is_killed_again_and_again_loses_and_doubles_nothing() {
     for cycle in 0..world.cycles {
         world.sabotage(dice.below(4) == 0);
         let serving = world.start(port);
+        world.drop_file(cycle);
         if dice.below(2) == 0 {
             published = world.publish(cycle + 1);
         }
@@ -258,6 +341,7 @@ fn of_two_services_one_is_killed_again_and_again() {
     let listener = subscriber(addresses[0].clone(), Arc::clone(&seen), Arc::clone(&listening));
     for cycle in 0..world.cycles {
         let other = world.start(ports[1]);
+        world.drop_file(cycle);
         published = world.publish(cycle + 1);
         thread::sleep(Duration::from_millis(50 + dice.below(900)));
         other.kill();

@@ -31,5 +31,6 @@ mod server;
 mod serving;
 mod sources;
 mod spectrum;
+mod subscribing;
 mod time_travel;
 mod triggers;

@@ -4,8 +4,8 @@ use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{TcpListener, TcpStream},
     sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
         mpsc,
     },
     thread,
@@ -20,26 +20,8 @@ pub fn receiver(answers: Vec<u16>) -> (String, mpsc::Receiver<String>) {
     thread::spawn(move || {
         for status in answers {
             let Ok((mut stream, _)) = listener.accept() else { return };
-            stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-            let mut bytes = Vec::new();
-            let mut buffer = [0; 4096];
-            loop {
-                let n = stream.read(&mut buffer).unwrap_or(0);
-                bytes.extend_from_slice(&buffer[..n]);
-                let text = String::from_utf8_lossy(&bytes).into_owned();
-                if let Some((head, body)) = text.split_once("\r\n\r\n") {
-                    let length = head
-                        .lines()
-                        .find_map(|line| line.to_lowercase().strip_prefix("content-length: ").and_then(|n| n.parse::<usize>().ok()))
-                        .unwrap_or(0);
-                    if body.len() >= length {
-                        let _ = send.send(text.clone());
-                        break;
-                    }
-                }
-                if n == 0 {
-                    break;
-                }
+            if let Some(request) = request_on(&mut stream) {
+                let _ = send.send(request);
             }
             let _ = write!(stream, "HTTP/1.1 {status} X\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
         }
@@ -47,21 +29,45 @@ pub fn receiver(answers: Vec<u16>) -> (String, mpsc::Receiver<String>) {
     (url, receive)
 }
 
-/// A server that answers every POST, one in three of them with an error, and counts those it took.
-pub fn flaky_receiver(seed: u64) -> (String, Arc<AtomicU64>) {
+/// One whole request, head and body; none if the other end hangs up before.
+fn request_on(stream: &mut TcpStream) -> Option<String> {
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let mut bytes = Vec::new();
+    let mut buffer = [0; 1 << 16];
+    loop {
+        let n = stream.read(&mut buffer).unwrap_or(0);
+        bytes.extend_from_slice(&buffer[..n]);
+        let text = String::from_utf8_lossy(&bytes);
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let length = head
+                .lines()
+                .find_map(|line| line.to_lowercase().strip_prefix("content-length: ").and_then(|n| n.parse::<usize>().ok()))
+                .unwrap_or(0);
+            if body.len() >= length {
+                return Some(text.into_owned());
+            }
+        }
+        if n == 0 {
+            return None;
+        }
+    }
+}
+
+/// A server that answers every POST, one in three of them with an error, and keeps the bodies it took, in order.
+pub fn flaky_receiver(seed: u64) -> (String, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let taken = Arc::new(AtomicU64::new(0));
-    let count = Arc::clone(&taken);
+    let taken = Arc::new(Mutex::new(Vec::new()));
+    let keep = Arc::clone(&taken);
     thread::spawn(move || {
         let mut turn = seed;
         for mut stream in listener.incoming().map_while(Result::ok) {
             turn += 1;
-            let _ = stream.set_read_timeout(Some(Duration::from_secs(5)));
-            let mut buffer = [0; 1 << 16];
-            let _ = stream.read(&mut buffer);
+            let Some(request) = request_on(&mut stream) else { continue };
             let status = if turn.is_multiple_of(3) { 503 } else { 200 };
-            count.fetch_add(u64::from(status == 200), Ordering::Relaxed);
+            if status == 200 {
+                keep.lock().unwrap().push(request.split_once("\r\n\r\n").unwrap().1.to_owned());
+            }
             let _ = write!(stream, "HTTP/1.1 {status} X\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
         }
     });

@@ -72,7 +72,12 @@ fn inv_7_sealed_values_are_read_with_the_key_only() {
     let said = said(&environment);
     for secret in SECRETS {
         let at = said.find(secret);
-        assert_eq!(at, None, "`{secret}` came out: {:?}", at.map(|at| said[..at + 40].chars().rev().take(600).collect::<Vec<_>>().into_iter().rev().collect::<String>()));
+        assert_eq!(
+            at,
+            None,
+            "`{secret}` came out: {:?}",
+            at.map(|at| said[..at + 40].chars().rev().take(600).collect::<Vec<_>>().into_iter().rev().collect::<String>())
+        );
     }
     assert!(said.contains("tg1."), "{said}");
     // Nothing is lost: whoever has the key reads the row as it was published.
@@ -96,7 +101,12 @@ fn inv_7_without_a_key_values_are_masked() {
     let said = said(&environment);
     for secret in SECRETS {
         let at = said.find(secret);
-        assert_eq!(at, None, "`{secret}` came out: {:?}", at.map(|at| said[..at + 40].chars().rev().take(600).collect::<Vec<_>>().into_iter().rev().collect::<String>()));
+        assert_eq!(
+            at,
+            None,
+            "`{secret}` came out: {:?}",
+            at.map(|at| said[..at + 40].chars().rev().take(600).collect::<Vec<_>>().into_iter().rev().collect::<String>())
+        );
     }
     assert!(said.contains("***"), "{said}");
 }

@@ -6,6 +6,7 @@
 pub mod notifiers;
 pub mod render;
 pub mod sources;
+pub mod subscribers;
 
 use std::{
     collections::BTreeMap,
@@ -16,7 +17,7 @@ use std::{
 use tidegate_core::{
     Code, Failure,
     pipeline::Pipeline,
-    seam::{Notifier, Outside, Renderer, Source},
+    seam::{Notifier, Outside, Receiver, Renderer, Source},
 };
 
 /// Builds sources and notifiers.
@@ -78,6 +79,12 @@ impl Outside for World {
             tidegate_core::pipeline::Notify { slack: Some(slack), .. } => Box::new(notifiers::slack::SlackNotifier::new(slack)?),
             _ => return Err(Failure::new(Code::TG102, "a notifier has exactly one kind")),
         })
+    }
+
+    fn subscriber(&self, pipeline: &Pipeline, index: usize) -> Result<Box<dyn Receiver>, Failure> {
+        let spec = pipeline.file.subscribers.get(index);
+        let spec = spec.ok_or_else(|| Failure::new(Code::TG601, "the subscriber is no longer in the pipeline file"))?;
+        Ok(Box::new(subscribers::WebhookSubscriber::new(&spec.webhook)?))
     }
 
     fn renderer(&self) -> &dyn Renderer {

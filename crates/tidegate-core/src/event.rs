@@ -43,33 +43,44 @@ impl Event {
     }
 }
 
-/// The types of events.
-#[allow(missing_docs, reason = "the names say it")]
-pub mod kind {
-    pub const RUN_STARTED: &str = "tidegate.run.started";
-    pub const RUN_QUEUED: &str = "tidegate.run.queued";
-    pub const RUN_REPEATED: &str = "tidegate.run.repeated";
-    pub const STAGE_FINISHED: &str = "tidegate.stage.finished";
-    pub const RUN_PUBLISHED: &str = "tidegate.run.published";
-    pub const RUN_UNCHANGED: &str = "tidegate.run.unchanged";
-    pub const RUN_HELD: &str = "tidegate.run.held";
-    pub const RUN_FAILED: &str = "tidegate.run.failed";
-    pub const RUN_CANCELLED: &str = "tidegate.run.cancelled";
-    pub const RUN_WAITING: &str = "tidegate.run.waiting";
-    pub const RUN_APPROVED: &str = "tidegate.run.approved";
-    pub const RUN_RELEASED: &str = "tidegate.run.released";
-    pub const RUN_SET_ASIDE: &str = "tidegate.run.set_aside";
-    pub const SOURCE_DRIFTED: &str = "tidegate.source.drifted";
-    pub const CHECK_VIOLATED: &str = "tidegate.check.violated";
-    pub const QUARANTINE_OPENED: &str = "tidegate.quarantine.opened";
-    pub const QUARANTINE_RESOLVED: &str = "tidegate.quarantine.resolved";
-    pub const QUARANTINE_DISCARDED: &str = "tidegate.quarantine.discarded";
-    pub const TABLE_APPLIED: &str = "tidegate.table.applied";
-    pub const NOTIFICATION_SENT: &str = "tidegate.notification.sent";
-    pub const NOTIFICATION_GIVEN_UP: &str = "tidegate.notification.given_up";
-    pub const PIPELINE_PAUSED: &str = "tidegate.pipeline.paused";
-    pub const PIPELINE_RESUMED: &str = "tidegate.pipeline.resumed";
-    pub const PIPELINE_RELOADED: &str = "tidegate.pipeline.reloaded";
+macro_rules! kinds {
+    ($($name:ident = $text:literal;)*) => {
+        /// The types of events.
+        #[allow(missing_docs, reason = "the names say it")]
+        pub mod kind {
+            $(pub const $name: &str = $text;)*
+            /// Every type there is.
+            pub const ALL: &[&str] = &[$($name),*];
+        }
+    };
+}
+
+kinds! {
+    RUN_STARTED = "tidegate.run.started";
+    RUN_QUEUED = "tidegate.run.queued";
+    RUN_REPEATED = "tidegate.run.repeated";
+    STAGE_FINISHED = "tidegate.stage.finished";
+    RUN_PUBLISHED = "tidegate.run.published";
+    RUN_UNCHANGED = "tidegate.run.unchanged";
+    RUN_HELD = "tidegate.run.held";
+    RUN_FAILED = "tidegate.run.failed";
+    RUN_CANCELLED = "tidegate.run.cancelled";
+    RUN_WAITING = "tidegate.run.waiting";
+    RUN_APPROVED = "tidegate.run.approved";
+    RUN_RELEASED = "tidegate.run.released";
+    RUN_SET_ASIDE = "tidegate.run.set_aside";
+    SOURCE_DRIFTED = "tidegate.source.drifted";
+    CHECK_VIOLATED = "tidegate.check.violated";
+    QUARANTINE_OPENED = "tidegate.quarantine.opened";
+    QUARANTINE_RESOLVED = "tidegate.quarantine.resolved";
+    QUARANTINE_DISCARDED = "tidegate.quarantine.discarded";
+    TABLE_APPLIED = "tidegate.table.applied";
+    TABLE_CHANGED = "tidegate.table.changed";
+    NOTIFICATION_SENT = "tidegate.notification.sent";
+    NOTIFICATION_GIVEN_UP = "tidegate.notification.given_up";
+    PIPELINE_PAUSED = "tidegate.pipeline.paused";
+    PIPELINE_RESUMED = "tidegate.pipeline.resumed";
+    PIPELINE_RELOADED = "tidegate.pipeline.reloaded";
 }
 
 /// An event before the ledger gives it its place.

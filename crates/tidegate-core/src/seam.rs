@@ -203,6 +203,9 @@ pub struct Prepared {
 pub trait DataPlane: Send + Sync {
     /// Works out what the run would do.
     async fn prepare(&self, work: Work) -> Result<Prepared, Failure>;
+
+    /// Changed rows of a changeset, from row `first` on, `most` at most. Sensitive values are hidden (INV-7).
+    async fn changes(&self, pipeline: &Arc<Pipeline>, changeset: &Path, first: u64, most: usize) -> Result<Vec<Change>, Failure>;
 }
 
 // --- destinations ------------------------------------------------------------------------------------------------
@@ -244,6 +247,24 @@ pub trait Notifier: Send + Sync {
     async fn send(&self, id: &str, message: &Message, rendered: &Rendered) -> Result<(), Failure>;
 }
 
+/// Something for a subscriber.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parcel {
+    /// By which the subscriber knows a repetition.
+    pub id: String,
+    /// The media type of the body.
+    pub content_type: &'static str,
+    /// The events, as JSON.
+    pub body: String,
+}
+
+/// A system that is given events. May be given the same parcel again, under the same id.
+#[async_trait]
+pub trait Receiver: Send + Sync {
+    /// Takes all of it or fails.
+    async fn take(&self, parcel: &Parcel) -> Result<(), Failure>;
+}
+
 /// Makes text of a message; pure.
 pub trait Renderer: Send + Sync {
     /// With the notifier's own template, or the built-in one.
@@ -256,6 +277,8 @@ pub trait Outside: Send + Sync {
     fn source(&self, pipeline: &Pipeline, name: &str) -> Result<Box<dyn Source>, Failure>;
     /// The notifier at this place in the file.
     fn notifier(&self, pipeline: &Pipeline, index: usize) -> Result<Box<dyn Notifier>, Failure>;
+    /// The subscriber at this place in the file.
+    fn subscriber(&self, pipeline: &Pipeline, index: usize) -> Result<Box<dyn Receiver>, Failure>;
     /// What renders messages.
     fn renderer(&self) -> &dyn Renderer;
 }

@@ -244,6 +244,10 @@ pub(crate) struct ChangesetReader {
 
 /// Opens the changeset at `path`.
 pub(crate) fn read(path: &Path) -> Result<ChangesetReader> {
+    read_some(path, 0, usize::MAX)
+}
+
+fn read_some(path: &Path, first: u64, most: usize) -> Result<ChangesetReader> {
     let altered = |why: String| EngineError::Altered { path: path.to_owned(), why };
     let file = File::open(path).map_err(|error| altered(error.to_string()))?;
     let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| altered(error.to_string()))?;
@@ -257,8 +261,20 @@ pub(crate) fn read(path: &Path) -> Result<ChangesetReader> {
     let table = Arc::new(Schema::new(fields));
     let order = Order::by_names(&table, &order)?;
     let whole = Arc::clone(builder.schema());
-    let reader = builder.with_batch_size(FLUSH).build()?;
+    let builder = builder.with_batch_size(FLUSH).with_offset(usize::try_from(first).unwrap_or(usize::MAX));
+    let reader = if most == usize::MAX { builder.build()? } else { builder.with_limit(most).build()? };
     Ok(ChangesetReader { whole, table, order, key, batches: Box::new(reader.map(|batch| batch.map_err(EngineError::from))) })
+}
+
+/// Changed rows as people see them, from row `first` on, `most` at most.
+pub(crate) fn changes(path: &Path, first: u64, most: usize, veil: &Veil) -> Result<Vec<Change>> {
+    let reader = read_some(path, first, most)?;
+    let mut changes = Vec::new();
+    for batch in reader.batches {
+        let batch = batch?;
+        changes.extend((0..batch.num_rows()).filter_map(|row| change(&batch, row, &reader.key, veil)));
+    }
+    Ok(changes)
 }
 
 /// The ops of a batch of a changeset.

@@ -26,9 +26,11 @@ pub use query::{Answer, AsOf, Statement, Tables};
 pub use veil::{Seal, Veil};
 
 use async_trait::async_trait;
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 use tidegate_core::{
     Failure,
+    changes::Change,
+    pipeline::Pipeline,
     seam::{DataPlane, Prepared, Work},
 };
 use tokio::runtime::Handle;
@@ -59,6 +61,13 @@ impl DataPlane for Engine {
         let prepared = tokio::task::spawn_blocking(move || prepare::prepare(&work, handle, &engine)).await;
         let prepared = prepared.map_err(|error| EngineError::Bug(format!("the preparation panicked: {error}")))?;
         Ok(prepared?)
+    }
+
+    async fn changes(&self, pipeline: &Arc<Pipeline>, changeset: &Path, first: u64, most: usize) -> Result<Vec<Change>, Failure> {
+        let veil = Veil::new(pipeline.sensitive_columns(), self.seal.clone());
+        let file = changeset.to_owned();
+        let read = tokio::task::spawn_blocking(move || changeset::changes(&file, first, most, &veil)).await;
+        Ok(read.map_err(|error| EngineError::Bug(format!("reading a changeset panicked: {error}")))??)
     }
 }
 

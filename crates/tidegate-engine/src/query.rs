@@ -200,18 +200,7 @@ impl Tables {
 
     /// The changed rows in a changeset, the first `limit` of them.
     pub fn changes(&self, file: &Path, limit: usize, veil: &Veil) -> Result<Vec<Change>> {
-        let reader = changeset::read(file)?;
-        let mut changes = Vec::new();
-        for batch in reader.batches {
-            let batch = batch?;
-            for row in 0..batch.num_rows() {
-                if changes.len() >= limit {
-                    return Ok(changes);
-                }
-                changes.extend(changeset::change(&batch, row, &reader.key, veil));
-            }
-        }
-        Ok(changes)
+        changeset::changes(file, 0, limit, veil)
     }
 
     /// Reads every row of a table and compares their number and order with what the log says.

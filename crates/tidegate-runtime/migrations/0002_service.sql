@@ -33,6 +33,17 @@ CREATE TABLE cursors (
     PRIMARY KEY (subscriber, pipeline)
 ) WITHOUT ROWID;
 
+CREATE TABLE subscribers (
+    pipeline    TEXT    NOT NULL,
+    name        TEXT    NOT NULL,
+    position    INTEGER NOT NULL,             -- last event it has; for changes, last run it has all of
+    rows        INTEGER NOT NULL DEFAULT 0,   -- changed rows of the next run that it has already
+    tries       INTEGER NOT NULL DEFAULT 0,   -- deliveries that failed in a row
+    error       TEXT,
+    lease_until INTEGER NOT NULL DEFAULT 0,   -- until when nobody else delivers, or nobody at all after a failure
+    PRIMARY KEY (pipeline, name)
+) WITHOUT ROWID;
+
 CREATE TABLE tokens (
     name       TEXT PRIMARY KEY,
     hash       TEXT NOT NULL UNIQUE,          -- SHA-256 of the token; the token itself is nowhere

@@ -89,6 +89,9 @@ impl Conductor {
         for entry in self.ledger.outbox(pipeline.name()).await? {
             failures.extend(self.deliver_entry(pipeline, &entry).await?.err());
         }
+        for index in 0..pipeline.file.subscribers.len() {
+            failures.extend(self.serve_subscriber(pipeline, index, 0.0).await.err());
+        }
         Ok(failures)
     }
 

@@ -21,6 +21,7 @@ pub mod raw;
 mod recover;
 mod retention;
 pub mod service;
+mod subscribe;
 
 pub use error::StateError;
 pub use extract::Publication;
@@ -140,6 +141,7 @@ impl Conductor {
     pub async fn run(&self, pipeline: &Arc<Pipeline>, options: RunOptions) -> Result<Vec<Ended>> {
         let _lock = self.lock(pipeline)?;
         self.find_again(pipeline).await?;
+        self.meet_subscribers(pipeline).await?;
         let Recovered { mut ended, behind, go_on } = self.recover(pipeline).await?;
         if !go_on {
             return Ok(ended);

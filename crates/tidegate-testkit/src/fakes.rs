@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tidegate_core::{
     Failure,
     message::{Message, Rendered},
-    seam::{Fetched, Glance, Landing, Notifier, Source, Validators},
+    seam::{Fetched, Glance, Landing, Notifier, Parcel, Receiver, Source, Validators},
 };
 
 /// A source that gives what it is given.
@@ -64,6 +64,21 @@ impl Notifier for Recorder {
     async fn send(&self, id: &str, _: &Message, rendered: &Rendered) -> Result<(), Failure> {
         let sent = Sent { kind: self.kind.to_owned(), id: id.to_owned(), rendered: rendered.clone() };
         self.mailbox.lock().unwrap_or_else(PoisonError::into_inner).push(sent);
+        Ok(())
+    }
+}
+
+/// A subscriber that takes everything and remembers it.
+#[derive(Debug, Default)]
+pub struct Taker {
+    /// What it took.
+    pub parcels: Arc<Mutex<Vec<Parcel>>>,
+}
+
+#[async_trait]
+impl Receiver for Taker {
+    async fn take(&self, parcel: &Parcel) -> Result<(), Failure> {
+        self.parcels.lock().unwrap_or_else(PoisonError::into_inner).push(parcel.clone());
         Ok(())
     }
 }

@@ -44,6 +44,7 @@ pub fn body(rendered: &Rendered) -> String {
 #[async_trait]
 impl Notifier for SlackNotifier {
     async fn send(&self, _: &str, _: &Message, rendered: &Rendered) -> Result<(), Failure> {
-        super::post(&self.client, "Slack", &self.url, HeaderMap::new(), body(rendered)).await
+        let posted = super::post(&self.client, &self.url, HeaderMap::new(), "application/json", body(rendered)).await;
+        posted.map_err(|why| super::failed("Slack", &why))
     }
 }

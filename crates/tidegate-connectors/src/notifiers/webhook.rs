@@ -21,22 +21,42 @@ use tidegate_core::{
     seam::Notifier,
 };
 
-/// Posts to one address.
-pub struct WebhookNotifier {
+/// Posts to one address, signed.
+pub(crate) struct Posting {
     spec: Webhook,
     headers: HeaderMap,
     client: Client,
 }
 
-impl WebhookNotifier {
-    /// From what the pipeline file says.
-    pub fn new(spec: &Webhook) -> Result<Self, Failure> {
+impl Posting {
+    pub(crate) fn new(spec: &Webhook) -> Result<Self, Failure> {
         let mut headers = HeaderMap::new();
         for (name, value) in &spec.headers {
             let wrong = || Failure::new(Code::TG102, format!("the webhook's header `{name}` cannot be sent"));
             headers.insert(HeaderName::try_from(name).map_err(|_| wrong())?, HeaderValue::try_from(value).map_err(|_| wrong())?);
         }
         Ok(Self { spec: spec.clone(), headers, client: client(Duration::from_secs(30))? })
+    }
+
+    /// `Err` says why it was not taken, without the address.
+    pub(crate) async fn post(&self, id: &str, content_type: &'static str, body: String) -> Result<(), String> {
+        let mut headers = self.headers.clone();
+        let mut set = |name: &'static str, value: String| HeaderValue::try_from(value).map(|value| headers.insert(name, value));
+        let _ = set("tidegate-delivery", id.to_owned());
+        if let Some(secret) = &self.spec.secret {
+            let _ = set("tidegate-signature", signature(secret, Timestamp::now().as_second(), &body));
+        }
+        super::post(&self.client, &self.spec.url, headers, content_type, body).await
+    }
+}
+
+/// Tells by webhook.
+pub struct WebhookNotifier(Posting);
+
+impl WebhookNotifier {
+    /// From what the pipeline file says.
+    pub fn new(spec: &Webhook) -> Result<Self, Failure> {
+        Ok(Self(Posting::new(spec)?))
     }
 }
 
@@ -54,13 +74,7 @@ pub fn signature(secret: &str, seconds: i64, body: &str) -> String {
 impl Notifier for WebhookNotifier {
     async fn send(&self, id: &str, message: &Message, rendered: &Rendered) -> Result<(), Failure> {
         let body = serde_json::json!({ "id": id, "subject": rendered.subject, "text": rendered.text, "message": message }).to_string();
-        let mut headers = self.headers.clone();
-        let mut set = |name: &'static str, value: String| HeaderValue::try_from(value).map(|value| headers.insert(name, value));
-        let _ = set("tidegate-delivery", id.to_owned());
-        if let Some(secret) = &self.spec.secret {
-            let _ = set("tidegate-signature", signature(secret, Timestamp::now().as_second(), &body));
-        }
-        super::post(&self.client, "webhook", &self.spec.url, headers, body).await
+        self.0.post(id, "application/json", body).await.map_err(|why| super::failed("webhook", &why))
     }
 }
 

@@ -11,6 +11,7 @@ mod load;
 mod locate;
 mod notify;
 mod source;
+mod subscribers;
 mod table;
 mod triggers;
 mod validate;
@@ -21,6 +22,7 @@ pub use load::{LoadError, load, substitute};
 pub use locate::Locations;
 pub use notify::{Console, Email, Notify, Slack, SmtpTls, Template, Webhook};
 pub use source::{CsvOptions, FileSource, Format, HttpSource, PushSource, Source};
+pub use subscribers::{ChangesWanted, EventsWanted, From, Subscriber};
 pub use table::{Check, Guards, Mode, Severity, Table};
 pub use triggers::{Dropped, Hook, Missed, Push, Schedule, SourceChange, Triggers};
 
@@ -57,6 +59,9 @@ pub struct PipelineFile {
     /// Who is told about which runs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notify: Vec<Notify>,
+    /// Systems that are given every event or every changed row.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub subscribers: Vec<Subscriber>,
     /// Tries before a failing publication is set aside, and the waits between them.
     #[serde(default)]
     pub retry: Retry,

@@ -44,6 +44,7 @@ pub(super) fn validate(file: &PipelineFile) -> Vec<Problem> {
     for (i, notifier) in file.notify.iter().enumerate() {
         notify(&mut problems, &i.to_string(), notifier);
     }
+    subscribers(&mut problems, file);
     triggers(&mut problems, file);
     if file.retry.tries == 0 || file.retry.fetch_tries == 0 {
         problems.add(&["retry"], "a number of tries must be at least 1");
@@ -274,6 +275,32 @@ fn notify(problems: &mut Problems, i: &str, notifier: &Notify) {
         if !(url.is_empty() || url.starts_with("https://") || url.starts_with("http://")) {
             // The address of a webhook is a secret: it is not repeated here (INV-7).
             problems.add(&["notify", i, kind, "url"], "this is not an http or https address");
+        }
+    }
+}
+
+fn subscribers(problems: &mut Problems, file: &PipelineFile) {
+    for (n, subscriber) in file.subscribers.iter().enumerate() {
+        let i = n.to_string();
+        name(problems, &["subscribers", &i, "name"], "subscriber", &subscriber.name);
+        if file.subscribers[..n].iter().any(|other| other.name == subscriber.name) {
+            problems.add(&["subscribers", &i, "name"], format!("two subscribers are called `{}`", subscriber.name));
+        }
+        if subscriber.events.is_some() == subscriber.changes.is_some() {
+            problems
+                .add(&["subscribers", &i], "a subscriber is given either `events` or `changes`")
+                .hint("write `events: {}` for all events");
+        }
+        if !(subscriber.webhook.url.starts_with("https://") || subscriber.webhook.url.starts_with("http://")) {
+            // The address of a webhook is a secret: it is not repeated here (INV-7).
+            problems.add(&["subscribers", &i, "webhook", "url"], "this is not an http or https address");
+        }
+        for (k, wanted) in subscriber.events.iter().flat_map(|events| &events.types).enumerate() {
+            if !crate::event::kind::ALL.iter().any(|kind| kind == wanted || (wanted.ends_with('.') && kind.starts_with(wanted.as_str()))) {
+                problems
+                    .add(&["subscribers", &i, "events", "types", &k.to_string()], format!("no event is of type `{wanted}`"))
+                    .hint("a type such as `tidegate.run.published`, or its beginning, such as `tidegate.run.`");
+            }
         }
     }
 }

@@ -12,6 +12,7 @@ pub mod queue;
 pub mod runs;
 pub mod snapshots;
 pub mod standings;
+pub mod subscribers;
 pub mod tokens;
 
 use crate::{

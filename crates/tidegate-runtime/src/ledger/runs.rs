@@ -180,6 +180,15 @@ impl Ledger {
         Ok(runs.into_iter().filter(|run| run.changeset.is_some()).collect())
     }
 
+    /// The first of these.
+    pub async fn next_to_apply(&self, pipeline: &str, after: RunId) -> Result<Option<Run>> {
+        let query = format!(
+            "SELECT {COLUMNS} FROM runs WHERE pipeline = ?1 AND state = 'published' AND changeset IS NOT NULL AND id > ?2 ORDER BY id LIMIT 1"
+        );
+        let query = sqlx::query(sqlx::AssertSqlSafe(query)).bind(pipeline.to_owned()).bind(after.0);
+        query.fetch_optional(&self.pool).await.map_err(sql)?.as_ref().map(read).transpose()
+    }
+
     /// Whether somebody wants this run to end.
     pub async fn cancel_wanted(&self, id: RunId) -> Result<bool> {
         let (wanted,): (i64,) =

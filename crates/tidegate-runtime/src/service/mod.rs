@@ -4,7 +4,8 @@
 //! scheduler ─┐
 //! poller ────┤                    ┌▶ worker ─▶ Conductor::run ─▶ events ─┬▶ after-trigger
 //! intake ────┼─▶ queue (ledger) ──┤                                      ├▶ outbox: notifiers
-//! hook ──────┤                    └▶ worker                              └▶ live streams
+//! hook ──────┤                    └▶ worker                              ├▶ subscribers
+//!            │                                                          └▶ live streams
 //! person ────┘
 //! ```
 //!
@@ -18,6 +19,7 @@ mod outbox;
 mod poller;
 mod reload;
 mod scheduler;
+mod subscribers;
 mod worker;
 
 use crate::{
@@ -105,6 +107,7 @@ pub struct Service {
     followed: std::sync::atomic::AtomicI64,
     polls: poller::Polls,
     sending: outbox::Sending,
+    serving: subscribers::Serving,
     intake: Intake,
     news: news::News,
 }
@@ -152,6 +155,7 @@ impl Service {
             followed: std::sync::atomic::AtomicI64::new(-1),
             polls: poller::Polls::default(),
             sending: outbox::Sending::default(),
+            serving: subscribers::Serving::default(),
             news: news::News::default(),
         })
     }
@@ -224,6 +228,7 @@ impl Service {
         self.every(&mut helpers, &stop, GLANCE, |service| async move { service.follow_others().await });
         self.every(&mut helpers, &stop, GLANCE, |service| async move { service.poll().await });
         self.every(&mut helpers, &stop, GLANCE, |service| async move { service.deliver_waiting().await });
+        self.every(&mut helpers, &stop, GLANCE, |service| async move { service.serve_subscribers().await });
         self.every(&mut helpers, &stop, INTAKE, |service| async move { service.take_in().await });
         self.every(&mut helpers, &stop, NEWS, |service| async move { service.tail().await });
         self.every(&mut helpers, &stop, RELOAD, |service| async move { service.reload().await });

@@ -16,6 +16,12 @@ async fn metrics(state: Shared) -> Result<String> {
     gauge!("tidegate_queue_entries", "state" => "waiting").set(queue.iter().filter(|entry| entry.state == "waiting").count() as f64);
     gauge!("tidegate_queue_entries", "state" => "leased").set(queue.iter().filter(|entry| entry.state == "leased").count() as f64);
     gauge!("tidegate_events_newest").set(ledger.newest_event().await? as f64);
+    let failing = ledger.failing_subscribers().await?;
+    for (pipeline, subscriber, position) in ledger.subscribers().await? {
+        let tries = failing.iter().find(|one| one.pipeline == pipeline && one.name == subscriber).map_or(0, |one| one.tries);
+        gauge!("tidegate_subscriber_failures", "pipeline" => pipeline.clone(), "subscriber" => subscriber.clone()).set(tries as f64);
+        gauge!("tidegate_subscriber_position", "pipeline" => pipeline, "subscriber" => subscriber).set(position as f64);
+    }
     for standing in ledger.standings().await? {
         let pipeline = || standing.pipeline.clone();
         gauge!("tidegate_quarantine_open", "pipeline" => pipeline()).set(standing.quarantine_open as f64);

@@ -22,6 +22,7 @@ pub(crate) fn router() -> Router<Arc<State>> {
     Router::new()
         .route("/v1/runs", get(list))
         .route("/v1/runs/{run}", get(show))
+        .route("/v1/runs/{run}/changes", get(changes))
         .route("/v1/runs/{run}/approve", post(approve))
         .route("/v1/runs/{run}/discard", post(discard))
         .route("/v1/runs/{run}/cancel", post(cancel))
@@ -61,6 +62,29 @@ async fn of(state: &State, run: i64) -> Result<(Run, Arc<Pipeline>)> {
     let pipeline = state.service.pipeline(&run.pipeline);
     let pipeline = pipeline.ok_or_else(|| Failure::new(Code::TG104, format!("pipeline `{}` is not served here", run.pipeline)))?;
     Ok((run, pipeline))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Page {
+    #[serde(default)]
+    first: u64,
+    #[serde(default = "few")]
+    limit: i64,
+}
+
+/// The changed rows of a run, a page at a time.
+async fn changes(state: Shared, Path(run): Path<i64>, Query(page): Query<Page>) -> Result<Json<Value>> {
+    let (run, pipeline) = of(&state, run).await?;
+    let conductor = &state.service.conductor;
+    let Some(changeset) = run.changeset.as_ref() else {
+        return Ok(Json(json!({ "run": run.id, "table": run.table, "key": run.key, "of": 0, "next": null, "changes": [] })));
+    };
+    let most = usize::try_from(page.limit.clamp(1, MOST)).unwrap_or_default();
+    let changes = conductor.plane.changes(&pipeline, &conductor.home.changeset_file(changeset), page.first, most).await?;
+    let until = page.first + changes.len() as u64;
+    let next = (until < changeset.rows).then_some(until);
+    Ok(Json(json!({ "run": run.id, "table": run.table, "key": run.key, "of": changeset.rows, "next": next, "changes": changes })))
 }
 
 async fn approve(state: Shared, Path(run): Path<i64>) -> Result<Json<Value>> {

@@ -7,7 +7,7 @@ use crate::{
 use clap::Args;
 use serde_json::json;
 use tidegate_core::{Outcome, RunId, RunState};
-use tidegate_runtime::raw;
+use tidegate_runtime::{Ledger, raw};
 
 /// Look for anything that is wrong
 #[derive(Debug, Args)]
@@ -16,6 +16,9 @@ pub struct DoctorArgs {
     #[arg(long)]
     deep: bool,
 }
+
+/// Seconds after which a run that was asked for should have begun.
+const OVERDUE: i64 = 60;
 
 /// One finding a line; none is the good case.
 pub async fn doctor(context: &Context, args: DoctorArgs) -> Ending {
@@ -54,6 +57,21 @@ pub async fn doctor(context: &Context, args: DoctorArgs) -> Ending {
                 format!("{waiting} {kind} notifications wait and {given_up} were given up{why}"),
                 "waiting ones are tried again with the next run",
             );
+        }
+        for failing in ledger.failing_subscribers().await?.into_iter().filter(|failing| failing.pipeline == name) {
+            find(
+                &name,
+                format!(
+                    "subscriber `{}` did not take what it was given, {} times: {}",
+                    failing.name,
+                    failing.tries,
+                    failing.error.unwrap_or_default()
+                ),
+                "it is tried again, after at most five minutes; nothing is lost meanwhile",
+            );
+        }
+        for (what, hint) in in_the_queue(&ledger, &name).await? {
+            find(&name, what, hint);
         }
         let published = ledger.to_apply(&name, RunId(0)).await?;
         for run in &published {
@@ -135,6 +153,35 @@ pub async fn doctor(context: &Context, args: DoctorArgs) -> Ending {
         context.terminal.remark("all is well");
     }
     Ok(u8::from(!findings.is_empty()))
+}
+
+/// Why a pipeline of a service does not move.
+async fn in_the_queue(ledger: &Ledger, name: &str) -> Result<Vec<(String, &'static str)>, tidegate_core::Failure> {
+    let now = crate::context::clock()();
+    let paused = ledger.standings().await?.into_iter().any(|standing| standing.pipeline == name && standing.paused);
+    let mut found = Vec::new();
+    if paused {
+        found.push(("it is paused; what is asked for waits".to_owned(), "`tidegate resume` lets it go on"));
+    }
+    for entry in ledger.queue().await?.into_iter().filter(|entry| entry.pipeline == name) {
+        if entry.state == "leased" && entry.lease_until.is_some_and(|until| until < now) {
+            found.push((
+                "a run was at work in a process that is not heard of any more".to_owned(),
+                "the next `tidegate serve` takes it over, or `tidegate run` finishes it",
+            ));
+        } else if entry.state == "waiting" && !paused && now.duration_since(entry.not_before).as_secs() > OVERDUE {
+            found.push((
+                format!("a run was asked for and is due since {}", entry.not_before),
+                "is a service running that serves it, and are not as many runs at work as may be? `tidegate queue` shows them",
+            ));
+        } else if entry.tries > 0 {
+            found.push((
+                format!("a passing error is being retried, for the {}. time, at {}", entry.tries, entry.not_before),
+                "`tidegate runs` and `tidegate show` say which",
+            ));
+        }
+    }
+    Ok(found)
 }
 
 fn hash(path: &std::path::Path) -> String {

@@ -8,7 +8,7 @@ use tidegate_connectors::render::Templates;
 use tidegate_core::{
     Failure,
     pipeline::Pipeline,
-    seam::{Notifier, Outside, Renderer, Source},
+    seam::{Notifier, Outside, Receiver, Renderer, Source},
 };
 use tidegate_testkit::fakes::{self, Mailbox, MemorySource, Recorder, Sent};
 
@@ -42,6 +42,10 @@ impl Outside for TestWorld {
     fn notifier(&self, pipeline: &Pipeline, index: usize) -> Result<Box<dyn Notifier>, Failure> {
         let kind = pipeline.file.notify.get(index).map_or("nobody", tidegate_core::pipeline::Notify::kind);
         Ok(Box::new(Recorder { kind, mailbox: Arc::clone(&self.sent) }))
+    }
+
+    fn subscriber(&self, _: &Pipeline, _: usize) -> Result<Box<dyn Receiver>, Failure> {
+        Ok(Box::new(fakes::Taker::default()))
     }
 
     fn renderer(&self) -> &dyn Renderer {
