@@ -119,7 +119,7 @@ fn world(cycles: u64) -> World {
             "version: 1\nname: pushed\nsources:\n  rows:\n    push: {{}}\n    format: csv\n    columns:\n      id: {{ type: int64, required: true }}\n      n: {{ type: int64 }}\n\
              table: {{ name: p, mode: append, guards: off }}\ntriggers:\n  push: {{ every: 100ms }}\nnotify:\n  - webhook: {{ url: {hook:?} }}\n\
              subscribers:\n  - name: events\n    webhook: {{ url: {events:?} }}\n    events: {{}}\n    from: beginning\n  \
-             - name: changes\n    webhook: {{ url: {changes:?} }}\n    changes: {{ rows: 70 }}\n    from: beginning\n"
+             - name: changes\n    webhook: {{ url: {changes:?} }}\n    changes: {{ rows: 3000 }}\n    from: beginning\n"
         ),
     );
     environment.write(

@@ -64,7 +64,7 @@ fn name(problems: &mut Problems, at: &[&str], of: &str, name: &str) {
         problems
             .add(at, format!("`{name}` cannot be the name of a {of}"))
             .hint("use lower-case letters, digits and `_`, beginning with a letter, at most 63");
-    } else if name.ends_with("__history") || matches!(name, "previous" | "changes") {
+    } else if of != "subscriber" && (name.ends_with("__history") || matches!(name, "previous" | "changes")) {
         problems.add(at, format!("`{name}` is taken: Tidegate gives this name to a table of its own")).hint("choose another name");
     }
 }
