@@ -29,6 +29,7 @@ mod replays;
 mod sealed;
 mod server;
 mod serving;
+mod silence;
 mod sources;
 mod spectrum;
 mod subscribing;

@@ -85,6 +85,7 @@ pub fn sample(pipeline: &tidegate_core::pipeline::Pipeline) -> Message {
         },
         environment: "local".to_owned(),
         recovery: true,
+        silence: None,
         releases: Some(1),
         warnings: vec!["a warning".to_owned()],
         restatement: tidegate_core::changes::Restatement::default(),

@@ -69,6 +69,9 @@ kinds! {
     RUN_APPROVED = "tidegate.run.approved";
     RUN_RELEASED = "tidegate.run.released";
     RUN_SET_ASIDE = "tidegate.run.set_aside";
+    SOURCE_SILENT = "tidegate.source.silent";
+    SOURCE_HEARD = "tidegate.source.heard";
+    SOURCE_REVERTED = "tidegate.source.reverted";
     SOURCE_DRIFTED = "tidegate.source.drifted";
     CHECK_VIOLATED = "tidegate.check.violated";
     QUARANTINE_OPENED = "tidegate.quarantine.opened";

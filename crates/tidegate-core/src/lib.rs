@@ -18,6 +18,7 @@ pub mod retry;
 pub mod run;
 pub mod schedule;
 pub mod seam;
+pub mod silence;
 pub mod trigger;
 
 pub use error::{Class, Code, Failure, Location};

@@ -5,6 +5,7 @@ use crate::{
     changes::{Change, Restatement},
     filter::Attributes,
     quarantine::Rejected,
+    silence::SilenceNote,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -18,6 +19,9 @@ pub struct Message {
     pub environment: String,
     /// Whether trouble that was reported earlier is over with this run.
     pub recovery: bool,
+    /// A publisher that fell silent, or is heard again; the receipt is then none of a run.
+    #[serde(default)]
+    pub silence: Option<SilenceNote>,
     /// The held run that this one releases.
     pub releases: Option<i64>,
     /// Checks of severity `warn` that were violated, each as one sentence.
@@ -36,8 +40,11 @@ pub struct Message {
     pub quarantine_open: u64,
 }
 
+/// What a message about a silent publisher has for an outcome, in filter policies.
+pub const SILENT: &str = "silent";
+
 /// The names of the attributes that filter policies see.
-pub const ATTRIBUTES: [&str; 13] = [
+pub const ATTRIBUTES: [&str; 14] = [
     "environment",
     "pipeline",
     "table",
@@ -50,6 +57,7 @@ pub const ATTRIBUTES: [&str; 13] = [
     "rejected",
     "quarantined",
     "warnings",
+    "source",
     "code",
 ];
 
@@ -71,6 +79,10 @@ impl Message {
             ("quarantined".to_owned(), json!(self.quarantined_new)),
             ("warnings".to_owned(), json!(self.warnings.len())),
         ]);
+        if let Some(silence) = &self.silence {
+            attributes.insert("outcome".to_owned(), json!(SILENT));
+            attributes.insert("source".to_owned(), json!(silence.source));
+        }
         if let Some(error) = &self.receipt.error {
             attributes.insert("code".to_owned(), json!(error.code));
         }

@@ -153,6 +153,8 @@ pub struct Parsed {
     pub header: Vec<String>,
     /// Of the open identities, those whose row was accepted.
     pub healed: BTreeSet<String>,
+    /// The newest value of the column by which the publisher's silence is told, if there is one.
+    pub newest: Option<Timestamp>,
 }
 
 /// A check and what it found.

@@ -44,6 +44,16 @@ CREATE TABLE subscribers (
     PRIMARY KEY (pipeline, name)
 ) WITHOUT ROWID;
 
+CREATE TABLE silences (                       -- publishers of whom people were told that they are silent
+    pipeline TEXT NOT NULL,
+    source   TEXT NOT NULL,
+    last     TEXT NOT NULL,                   -- what was newest then
+    told     TEXT NOT NULL,                   -- JSON: the notifiers that were told
+    PRIMARY KEY (pipeline, source)
+) WITHOUT ROWID;
+
+ALTER TABLE snapshots ADD COLUMN newest TEXT; -- newest value of the column by which the source's silence is told
+
 CREATE TABLE tokens (
     name       TEXT PRIMARY KEY,
     hash       TEXT NOT NULL UNIQUE,          -- SHA-256 of the token; the token itself is nowhere

@@ -40,6 +40,7 @@ impl Conductor {
             sample: judged.prepared.sample.clone(),
             violations: judged.prepared.violations.clone(),
             drift: self.drift(pipeline, &judged).await?,
+            reverted: self.reverted(pipeline, run).await?,
             rejected: if settled { Vec::new() } else { judged.prepared.rejected.iter().take(SHOWN).cloned().collect() },
             ..Report::default()
         };
@@ -56,8 +57,8 @@ impl Conductor {
             report.quarantine = [movements.opened.len() as u64, movements.resolved, movements.open];
             opened = movements.opened;
             for (source, id) in &run.inputs {
-                let header = judged.prepared.sources.get(source).map(|parsed| parsed.header.clone()).unwrap_or_default();
-                snapshots::accept(&mut tx, pipeline.name(), source, *id, &header).await?;
+                let parsed = judged.prepared.sources.get(source).cloned().unwrap_or_default();
+                snapshots::accept(&mut tx, pipeline.name(), source, *id, &parsed).await?;
             }
         }
         let mut releases = None;
@@ -77,6 +78,7 @@ impl Conductor {
         let message = Message {
             environment: self.environment.clone(),
             recovery: false,
+            silence: None,
             releases: releases.filter(|_| settled),
             warnings: warnings(&report),
             restatement: report.restatement.clone(),
@@ -138,6 +140,7 @@ impl Conductor {
         let message = Message {
             environment: self.environment.clone(),
             recovery: false,
+            silence: None,
             releases: None,
             warnings: Vec::new(),
             restatement: report.restatement.clone(),
@@ -200,6 +203,27 @@ impl Conductor {
         Ok(drift)
     }
 
+    /// Which sources give again what they had taken back since: "200 OK" with old content.
+    async fn reverted(&self, pipeline: &Arc<Pipeline>, run: &Run) -> Result<Vec<String>> {
+        let mut reverted = Vec::new();
+        if run.kind != "run" {
+            return Ok(reverted);
+        }
+        for (source, id) in &run.inputs {
+            let Some(accepted) = self.ledger.source_state(pipeline.name(), source).await?.and_then(|state| state.accepted) else {
+                continue;
+            };
+            let (now, accepted) = (self.ledger.snapshot(*id).await?, self.ledger.snapshot(accepted).await?);
+            if now.sha256 == accepted.sha256 {
+                continue;
+            }
+            if let Some(old) = self.ledger.same_before(pipeline.name(), source, &now.sha256, accepted.id).await? {
+                reverted.push(format!("source `{source}` gives again what it gave on {}", old.fetched_at.strftime("%Y-%m-%d %H:%M UTC")));
+            }
+        }
+        Ok(reverted)
+    }
+
     async fn events_of(
         &self,
         tx: &mut Tx,
@@ -211,6 +235,9 @@ impl Conductor {
     ) -> Result<()> {
         for drift in &report.drift {
             append(tx, pipeline, kind::SOURCE_DRIFTED, run, json!({ "drift": drift }), now).await?;
+        }
+        for reverted in &report.reverted {
+            append(tx, pipeline, kind::SOURCE_REVERTED, run, json!({ "reverted": reverted }), now).await?;
         }
         for violation in &report.violations {
             append(tx, pipeline, kind::CHECK_VIOLATED, run, json!(violation), now).await?;
@@ -253,8 +280,19 @@ impl Conductor {
                 };
                 // Whoever was told of the trouble is told of its end.
                 if wanted || (message.recovery && was_told.contains(&i)) {
-                    let run = (message.receipt.run.unwrap_or(RunId(0)), attempt);
-                    let entry = NewEntry { pipeline: pipeline.name(), run, notifier: i, kind: notifier.kind(), message: &message, now };
+                    let run = message.receipt.run.unwrap_or(RunId(0));
+                    // The same try of a run, notifier and outcome are the same delivery.
+                    let nth = if attempt > 1 { format!(".{attempt}") } else { String::new() };
+                    let delivery = format!("{}.{run}.{}.{i}{nth}", pipeline.name(), message.receipt.outcome);
+                    let entry = NewEntry {
+                        pipeline: pipeline.name(),
+                        delivery: &delivery,
+                        run,
+                        notifier: i,
+                        kind: notifier.kind(),
+                        message: &message,
+                        now,
+                    };
                     outbox::write(tx, &entry).await?;
                     told.push(i);
                 }
@@ -311,9 +349,11 @@ fn healed(pipeline: &Pipeline, judged: &Judged) -> BTreeMap<String, std::collect
 }
 
 fn warnings(report: &Report) -> Vec<String> {
+    let reverted = report.reverted.iter().cloned();
     let checks = report.violations.iter().filter(|violation| violation.severity == Severity::Warn);
     checks
         .map(|violation| format!("check `{}` found {}", violation.check, counted(violation.rows, "violation", "violations")))
+        .chain(reverted)
         .chain(report.drift.iter().cloned())
         .collect()
 }

@@ -169,7 +169,7 @@ impl Conductor {
         let recent = self.ledger.runs(Some(pipeline.name()), 100).await?;
         let Some(last) = recent.iter().find(|run| !run.inputs.is_empty()).cloned() else { return Ok(None) };
         // A publisher that could not be reached and now can: people are told, so it takes a run.
-        if recent.first().is_some_and(|newest| newest.inputs.is_empty()) && self.ledger.incident(pipeline.name()).await?.is_some() {
+        if self.is_unreached(pipeline).await? {
             return Ok(None);
         }
         if last.definition != pipeline.definition || last.table != pipeline.table() || last.key != pipeline.file.table.key {
@@ -208,6 +208,13 @@ impl Conductor {
         let held = (last.state == tidegate_core::RunState::Done(Outcome::Held))
             .then(|| format!("run {} is held: `tidegate show {}` says why", last.id, last.id));
         Ok(Some(Ended { receipt, report: Report { note: held, ..Report::default() }, after: Vec::new() }))
+    }
+
+    /// Whether people were told that a publisher cannot be reached, and nothing else since.
+    pub(crate) async fn is_unreached(&self, pipeline: &Pipeline) -> Result<bool> {
+        let recent = self.ledger.runs(Some(pipeline.name()), 1).await?;
+        let unreached = recent.first().is_some_and(|newest| newest.inputs.is_empty() && newest.state == RunState::Done(Outcome::Failed));
+        Ok(unreached && self.ledger.incident(pipeline.name()).await?.is_some())
     }
 
     /// The receipt of a run that was none: no number, and the table as it is.

@@ -5,11 +5,17 @@ use crate::{
     Conductor, Delivery, Ended,
     commit::append,
     error::{Result, sql},
-    ledger::{cursors, outbox, runs::Run},
+    ledger::{cursors, events, outbox, runs::Run},
 };
 use serde_json::json;
 use std::{sync::Arc, time::Duration};
-use tidegate_core::{Failure, RunId, event::kind, fault, pipeline::Pipeline, seam::Committed};
+use tidegate_core::{
+    Failure, RunId,
+    event::{Draft, kind},
+    fault,
+    pipeline::Pipeline,
+    seam::Committed,
+};
 
 /// A message is given up once it was tried so often, the first time included, and has become so old.
 const DELIVERIES: u32 = 10;
@@ -97,7 +103,7 @@ impl Conductor {
 
     /// Delivers one message and notes how it went.
     pub(crate) async fn deliver_entry(&self, pipeline: &Arc<Pipeline>, entry: &outbox::Entry) -> Result<Result<()>> {
-        let run = entry.message.receipt.run.unwrap_or(RunId(0));
+        let run = entry.message.receipt.run;
         let sent = self.send(pipeline, entry).await;
         fault::point("notify.sent");
         let now = self.now();
@@ -106,7 +112,7 @@ impl Conductor {
             Ok(()) => {
                 outbox::sent(&mut tx, entry.id, now).await?;
                 let data = json!({ "notifier": entry.kind, "delivery": entry.delivery });
-                append(&mut tx, pipeline, kind::NOTIFICATION_SENT, run, data, now).await?;
+                events::append(&mut tx, pipeline.name(), &Draft { kind: kind::NOTIFICATION_SENT, run, data }, now).await?;
                 Ok(())
             }
             Err(failure) => {
@@ -115,7 +121,7 @@ impl Conductor {
                 outbox::failed(&mut tx, entry.id, &failure, give_up).await?;
                 if give_up {
                     let data = json!({ "notifier": entry.kind, "error": failure });
-                    append(&mut tx, pipeline, kind::NOTIFICATION_GIVEN_UP, run, data, now).await?;
+                    events::append(&mut tx, pipeline.name(), &Draft { kind: kind::NOTIFICATION_GIVEN_UP, run, data }, now).await?;
                 }
                 Err(failure.detail("tried", format!("{} times", entry.tries + 1)))
             }

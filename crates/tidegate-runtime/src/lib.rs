@@ -21,6 +21,7 @@ pub mod raw;
 mod recover;
 mod retention;
 pub mod service;
+mod silence;
 mod subscribe;
 
 pub use error::StateError;
@@ -154,6 +155,11 @@ impl Conductor {
         // Nothing new since a publication that was just tried again: it has been told already.
         if newest.receipt.run.is_none() || ended.iter().all(|earlier| earlier.receipt.run != newest.receipt.run) {
             ended.push(newest);
+        }
+        // Whoever published just now is not silent.
+        let untold = self.watch_silence(pipeline).await?;
+        if let Some(last) = ended.last_mut() {
+            last.after.extend(untold);
         }
         self.prune(pipeline).await;
         Ok(ended)

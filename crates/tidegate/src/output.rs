@@ -141,7 +141,7 @@ impl Terminal {
                 violation.examples.first().map_or("", String::as_str)
             ));
         }
-        for drift in &ended.report.drift {
+        for drift in ended.report.drift.iter().chain(&ended.report.reverted) {
             self.remark(&format!("{YELLOW}warning{RESET}: {drift}"));
         }
         if let (Some(note), None) = (&ended.report.note, &ended.receipt.error) {

@@ -27,6 +27,7 @@ fn message(outcome: Outcome) -> Message {
         },
         environment: "prod".to_owned(),
         recovery: false,
+        silence: None,
         releases: None,
         warnings: vec!["check `cases never fall` found 2 violations".to_owned()],
         restatement: Restatement {

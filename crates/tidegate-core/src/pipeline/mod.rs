@@ -21,7 +21,7 @@ pub use limits::{ByteSize, Limit, Limits, Span};
 pub use load::{LoadError, load, substitute};
 pub use locate::Locations;
 pub use notify::{Console, Email, Notify, Slack, SmtpTls, Template, Webhook};
-pub use source::{CsvOptions, FileSource, Format, HttpSource, PushSource, Source};
+pub use source::{CsvOptions, FileSource, Format, HttpSource, PushSource, Silence, Source};
 pub use subscribers::{ChangesWanted, EventsWanted, From, Subscriber};
 pub use table::{Check, Guards, Mode, Severity, Table};
 pub use triggers::{Dropped, Hook, Missed, Push, Schedule, SourceChange, Triggers};

@@ -31,9 +31,24 @@ pub struct Source {
     /// it: those columns of the table's key that the source has.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub key: Vec<String>,
+    /// When to tell people that the publisher has fallen silent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub silence: Option<Silence>,
     /// What the source is, and under which terms.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
+}
+
+/// When a publisher counts as silent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Silence {
+    /// How long there may be nothing new.
+    pub after: Span,
+    /// A date or timestamp column: what counts is its newest value (for a date, the end of that day in UTC), so that a publisher who goes on giving
+    /// old content is silent too. Without it, the moment at which other bytes came last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub column: Option<String>,
 }
 
 /// The formats there are.

@@ -1,7 +1,11 @@
 //! What the types alone cannot say. All errors are collected; none stops the search for the next.
 
-use super::{Format, Mode, Notify, PipelineFile, SmtpTls, Source};
-use crate::{Outcome, filter::Policy, message::ATTRIBUTES};
+use super::{ColumnType, Format, Mode, Notify, PipelineFile, SmtpTls, Source};
+use crate::{
+    Outcome,
+    filter::Policy,
+    message::{ATTRIBUTES, SILENT},
+};
 
 /// One problem: where (a path of keys), what, and what to do.
 pub(super) struct Problem {
@@ -189,6 +193,17 @@ fn columns(problems: &mut Problems, source_name: &str, source: &Source) {
             problems.add(&[at[0], at[1], at[2], column_name], format!("columns `{other}` and `{column_name}` both read `{published}`"));
         }
     }
+    if let Some(name) = source.silence.as_ref().and_then(|silence| silence.column.as_ref())
+        && !source
+            .columns
+            .get(name)
+            .is_some_and(|column| matches!(column.kind, ColumnType::Date | ColumnType::Timestamp) && !column.sensitive)
+    {
+        problems.add(
+            &["sources", source_name, "silence", "column"],
+            format!("source `{source_name}` has no date or timestamp column `{name}` that may be shown"),
+        );
+    }
     for (i, column) in source.key.iter().enumerate() {
         if !source.columns.contains_key(column) {
             problems.add(
@@ -253,10 +268,10 @@ fn notify(problems: &mut Problems, i: &str, notifier: &Notify) {
                 .hint(format!("the attributes are {}", ATTRIBUTES.join(", ")));
         }
         for value in values.into_iter().filter(|_| attribute == "outcome") {
-            if value.as_str().and_then(Outcome::parse).is_none() {
+            if value.as_str().is_none_or(|word| word != SILENT && Outcome::parse(word).is_none()) {
                 problems
                     .add(&at, format!("no run ends as {value}"))
-                    .hint("outcomes are published, unchanged, held, failed, cancelled, waiting");
+                    .hint("outcomes are published, unchanged, held, failed, cancelled, waiting, and silent for a publisher");
             }
         }
     }

@@ -22,7 +22,11 @@ use crate::{
     Seal, Veil,
     error::{EngineError, Result},
 };
-use arrow::{array::RecordBatch, datatypes::SchemaRef};
+use arrow::{
+    array::{Array as _, AsArray as _, RecordBatch},
+    datatypes::{DataType, Date32Type, SchemaRef, TimeUnit, TimestampMicrosecondType},
+};
+use jiff::Timestamp;
 use reject::Rejects;
 use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 use tidegate_core::{
@@ -127,12 +131,27 @@ impl SourceRows {
         (self.report, self.rejects.rows)
     }
 
+    /// For telling whether the publisher has fallen silent.
+    fn note_newest(&mut self, batch: &RecordBatch) {
+        let Some(column) = self.spec.source.silence.as_ref().and_then(|silence| silence.column.as_ref()) else { return };
+        let newest = batch.column_by_name(column).and_then(|array| match array.data_type() {
+            // The day itself is still news.
+            DataType::Date32 => arrow::compute::max(array.as_primitive::<Date32Type>())
+                .and_then(|day| Timestamp::from_second((i64::from(day) + 1) * 86_400).ok()),
+            DataType::Timestamp(TimeUnit::Microsecond, _) => arrow::compute::max(array.as_primitive::<TimestampMicrosecondType>())
+                .and_then(|micros| Timestamp::from_microsecond(micros).ok()),
+            _ => None,
+        });
+        self.report.newest = self.report.newest.max(newest);
+    }
+
     fn advance(&mut self) -> Result<Option<RecordBatch>> {
         loop {
             if let Some(part) = &mut self.current {
                 match part.next(&mut self.rejects, &mut self.report)? {
                     Some(batch) => {
                         if batch.num_rows() > 0 {
+                            self.note_newest(&batch);
                             return Ok(Some(batch));
                         }
                         continue;

@@ -10,6 +10,7 @@ pub mod outbox;
 pub mod quarantine;
 pub mod queue;
 pub mod runs;
+pub mod silences;
 pub mod snapshots;
 pub mod standings;
 pub mod subscribers;

@@ -29,8 +29,10 @@ pub struct Entry {
 pub struct NewEntry<'a> {
     /// The pipeline.
     pub pipeline: &'a str,
-    /// The run it tells of, and which try of it.
-    pub run: (RunId, u32),
+    /// By which the receiver knows a repetition; the same for the same thing told.
+    pub delivery: &'a str,
+    /// The run it tells of.
+    pub run: RunId,
     /// The notifier's place in the pipeline file.
     pub notifier: usize,
     /// The notifier's kind.
@@ -41,13 +43,11 @@ pub struct NewEntry<'a> {
     pub now: Timestamp,
 }
 
-/// Writes a message. The same try of a run, notifier and outcome give the same delivery, so a repetition changes nothing.
+/// Writes a message. With a delivery that is there already it changes nothing.
 pub async fn write(tx: &mut Tx, entry: &NewEntry<'_>) -> Result<()> {
-    let NewEntry { pipeline, run: (run, attempt), notifier, kind, message, now } = *entry;
-    let nth = if attempt > 1 { format!(".{attempt}") } else { String::new() };
-    let delivery = format!("{pipeline}.{run}.{}.{notifier}{nth}", message.receipt.outcome);
+    let NewEntry { pipeline, delivery, run, notifier, kind, message, now } = *entry;
     sqlx::query("INSERT INTO outbox (delivery, pipeline, run, notifier, kind, message, status, created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'pending', ?7) ON CONFLICT (delivery) DO NOTHING")
-        .bind(delivery)
+        .bind(delivery.to_owned())
         .bind(pipeline.to_owned())
         .bind(run.0)
         .bind(i64::try_from(notifier).unwrap_or_default())

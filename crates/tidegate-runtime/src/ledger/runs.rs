@@ -34,6 +34,9 @@ pub struct Report {
     /// Changes of the sources' columns, as sentences.
     #[serde(default)]
     pub drift: Vec<String>,
+    /// Sources that give old content again, as sentences.
+    #[serde(default)]
+    pub reverted: Vec<String>,
     /// Rows that came into quarantine, left it, and were in it afterwards.
     #[serde(default)]
     pub quarantine: [u64; 3],

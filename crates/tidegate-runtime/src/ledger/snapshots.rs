@@ -7,7 +7,7 @@ use crate::{
 };
 use jiff::Timestamp;
 use sqlx::{Row as _, sqlite::SqliteRow};
-use tidegate_core::seam::Validators;
+use tidegate_core::seam::{Parsed, Validators};
 
 /// What a source gave at one fetch.
 #[derive(Debug, Clone)]
@@ -30,6 +30,8 @@ pub struct Snapshot {
     pub published_at: Timestamp,
     /// When it was fetched.
     pub fetched_at: Timestamp,
+    /// The newest value of the column by which the source's silence is told.
+    pub newest: Option<Timestamp>,
 }
 
 /// What is known of a source.
@@ -45,7 +47,7 @@ pub struct SourceState {
     pub place: String,
 }
 
-const COLUMNS: &str = "id, source, sha256, bytes, parts, header, status, published_at, fetched_at";
+const COLUMNS: &str = "id, source, sha256, bytes, parts, header, status, published_at, fetched_at, newest";
 
 fn read(row: &SqliteRow) -> Result<Snapshot> {
     let text = |column: &str| row.try_get::<String, _>(column).map_err(sql);
@@ -60,6 +62,7 @@ fn read(row: &SqliteRow) -> Result<Snapshot> {
         status: text("status")?,
         published_at: time(&text("published_at")?)?,
         fetched_at: time(&text("fetched_at")?)?,
+        newest: row.try_get::<Option<String>, _>("newest").map_err(sql)?.as_deref().map(time).transpose()?,
     })
 }
 
@@ -101,6 +104,16 @@ impl Ledger {
         let query = format!("SELECT {COLUMNS} FROM snapshots WHERE id = ?1");
         let row = sqlx::query(sqlx::AssertSqlSafe(query)).bind(id).fetch_one(&self.pool).await.map_err(sql)?;
         read(&row)
+    }
+
+    /// The last publication with these bytes before another one.
+    pub async fn same_before(&self, pipeline: &str, source: &str, sha256: &str, before: i64) -> Result<Option<Snapshot>> {
+        let query = format!(
+            "SELECT {COLUMNS} FROM snapshots WHERE pipeline = ?1 AND source = ?2 AND sha256 = ?3 AND id < ?4 ORDER BY id DESC LIMIT 1"
+        );
+        let query = sqlx::query(sqlx::AssertSqlSafe(query));
+        let query = query.bind(pipeline.to_owned()).bind(source.to_owned()).bind(sha256.to_owned()).bind(before);
+        query.fetch_optional(&self.pool).await.map_err(sql)?.as_ref().map(read).transpose()
     }
 
     /// All snapshots of a pipeline, oldest first.
@@ -162,7 +175,7 @@ pub async fn seen(tx: &mut Tx, pipeline: &str, source: &str, validators: &Valida
 }
 
 /// Notes that the table is built from this publication.
-pub async fn accept(tx: &mut Tx, pipeline: &str, source: &str, id: i64, header: &[String]) -> Result<()> {
+pub async fn accept(tx: &mut Tx, pipeline: &str, source: &str, id: i64, parsed: &Parsed) -> Result<()> {
     sqlx::query("UPDATE source_state SET accepted = ?3 WHERE pipeline = ?1 AND source = ?2")
         .bind(pipeline.to_owned())
         .bind(source.to_owned())
@@ -170,9 +183,10 @@ pub async fn accept(tx: &mut Tx, pipeline: &str, source: &str, id: i64, header: 
         .execute(&mut **tx)
         .await
         .map_err(sql)?;
-    sqlx::query("UPDATE snapshots SET status = 'accepted', header = ?2 WHERE id = ?1")
+    sqlx::query("UPDATE snapshots SET status = 'accepted', header = ?2, newest = ?3 WHERE id = ?1")
         .bind(id)
-        .bind(serde_json::to_string(header).map_err(json)?)
+        .bind(serde_json::to_string(&parsed.header).map_err(json)?)
+        .bind(parsed.newest.map(|newest| newest.to_string()))
         .execute(&mut **tx)
         .await
         .map_err(sql)?;

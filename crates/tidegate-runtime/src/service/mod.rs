@@ -53,6 +53,8 @@ const INTAKE: Duration = Duration::from_millis(50);
 const NEWS: Duration = Duration::from_millis(50);
 /// How often the pipelines' files are looked at.
 const RELOAD: Duration = Duration::from_secs(2);
+/// How often it is asked whether a publisher has fallen silent.
+const SILENCE: Duration = Duration::from_secs(5);
 /// Wait after an error of the service's own before it tries again.
 const AFTER_ERROR: Duration = Duration::from_secs(1);
 
@@ -212,6 +214,14 @@ impl Service {
         Ok(())
     }
 
+    /// Tells of publishers that have fallen silent, and of those that are heard again.
+    pub async fn watch_silences(&self) -> Result<()> {
+        for pipeline in self.pipelines() {
+            self.conductor.watch_silence(&pipeline).await?;
+        }
+        Ok(())
+    }
+
     /// Pauses a pipeline, or lets it go on, and says so.
     pub async fn pause(&self, pipeline: &str, pause: bool) -> Result<()> {
         pause_pipeline(&self.conductor, pipeline, pause).await?;
@@ -231,6 +241,7 @@ impl Service {
         self.every(&mut helpers, &stop, GLANCE, |service| async move { service.serve_subscribers().await });
         self.every(&mut helpers, &stop, INTAKE, |service| async move { service.take_in().await });
         self.every(&mut helpers, &stop, NEWS, |service| async move { service.tail().await });
+        self.every(&mut helpers, &stop, SILENCE, |service| async move { service.watch_silences().await });
         self.every(&mut helpers, &stop, RELOAD, |service| async move { service.reload().await });
         let mut workers = JoinSet::new();
         for _ in 0..self.options.max_concurrent_runs {

@@ -84,6 +84,8 @@ struct Poll {
     due: Option<Timestamp>,
     busy: bool,
     failures: u32,
+    /// Whether all sources have answered since the start.
+    answered: bool,
     /// What each source showed when a run was last asked for.
     shown: BTreeMap<String, Validators>,
     /// Whether the pipeline was held then: what waits behind a held run is news again once that is decided.
@@ -209,7 +211,19 @@ impl Service {
                 self.ask(pipeline.name(), &look.trigger(source)).await?;
             }
         }
-        trouble.map_or(Ok(()), |(_, failure)| Err(failure))
+        if let Some((_, failure)) = trouble {
+            return Err(failure);
+        }
+        // People were told that a publisher could not be reached: a run tells them that it can be, also if there is no news.
+        let mut first = false;
+        self.polls.update(pipeline.name(), look, |poll| {
+            first = !poll.answered || poll.failures >= TELL_AFTER;
+            poll.answered = true;
+        });
+        if first && self.conductor.is_unreached(pipeline).await? {
+            self.ask(pipeline.name(), &look.trigger(pipeline.file.sources.keys().next().cloned().unwrap_or_default())).await?;
+        }
+        Ok(())
     }
 
     async fn glance(&self, pipeline: &Arc<Pipeline>, name: &str, spec: &Source) -> Result<Glance> {

@@ -70,6 +70,9 @@ pub async fn doctor(context: &Context, args: DoctorArgs) -> Ending {
                 "it is tried again, after at most five minutes; nothing is lost meanwhile",
             );
         }
+        for (source, last) in ledger.silences(&name).await? {
+            find(&name, format!("source `{source}` is silent: nothing newer than {last}"), "has the publisher stopped, or moved the file?");
+        }
         for (what, hint) in in_the_queue(&ledger, &name).await? {
             find(&name, what, hint);
         }

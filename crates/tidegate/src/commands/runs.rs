@@ -113,7 +113,7 @@ pub async fn show(context: &Context, args: ShowArgs) -> Ending {
             violation.examples.join(" ")
         ));
     }
-    for drift in &run.report.drift {
+    for drift in run.report.drift.iter().chain(&run.report.reverted) {
         terminal.text(&format!("  {drift}"));
     }
     for snapshot in &snapshots {
