@@ -3,7 +3,7 @@
 use super::Service;
 use crate::{error::Result, ledger::events::Wanted};
 use std::sync::{
-    Arc,
+    Arc, Mutex, PoisonError,
     atomic::{AtomicI64, Ordering},
 };
 use tokio::sync::broadcast;
@@ -16,6 +16,8 @@ const BEHIND: usize = 4096;
 pub struct News {
     sender: broadcast::Sender<Arc<Line>>,
     newest: AtomicI64,
+    /// Held by whoever begins to listen.
+    beginning: Mutex<()>,
 }
 
 /// An event as it goes out.
@@ -45,24 +47,29 @@ impl Line {
 
 impl Default for News {
     fn default() -> Self {
-        Self { sender: broadcast::Sender::new(BEHIND), newest: AtomicI64::new(-1) }
+        Self { sender: broadcast::Sender::new(BEHIND), newest: AtomicI64::new(-1), beginning: Mutex::new(()) }
     }
 }
 
 impl Service {
     /// Listens from now on. What was before is in the ledger.
-    pub fn listen(&self) -> broadcast::Receiver<Arc<Line>> {
-        self.news.sender.subscribe()
+    pub async fn listen(&self) -> Result<broadcast::Receiver<Arc<Line>>> {
+        let newest = self.conductor.ledger.newest_event().await?;
+        let _beginning = self.news.beginning.lock().unwrap_or_else(PoisonError::into_inner);
+        // While nobody listened nobody looked.
+        if self.news.sender.receiver_count() == 0 {
+            self.news.newest.store(newest, Ordering::Relaxed);
+        }
+        Ok(self.news.sender.subscribe())
     }
 
-    /// Hands on what is new, whichever process wrote it.
+    /// Hands on what is new, whichever process wrote it, if somebody listens.
     pub async fn tail(&self) -> Result<()> {
-        let known = self.news.newest.load(Ordering::Relaxed);
-        let newest = self.conductor.ledger.newest_event().await?;
-        if known < 0 || self.news.sender.receiver_count() == 0 {
-            self.news.newest.store(newest, Ordering::Relaxed);
+        if self.news.sender.receiver_count() == 0 {
             return Ok(());
         }
+        let known = self.news.newest.load(Ordering::Relaxed);
+        let newest = self.conductor.ledger.newest_event().await?;
         let mut after = known;
         while after < newest {
             let events = self.conductor.ledger.events(&Wanted { after, limit: 1000, ..Wanted::default() }).await?;

@@ -59,7 +59,7 @@ async fn events(
         Some(text) => text.parse().map_err(|_| Answer::bad(format!("`{text}` is no number of an event")))?,
     };
     let listener = Listener {
-        news: service.listen(),
+        news: service.listen().await?,
         service,
         params,
         after,
