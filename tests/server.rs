@@ -191,3 +191,35 @@ fn events_are_streamed_live_and_from_where_one_was() {
     assert_eq!(told.iter().filter(|event| event["sequence"].as_i64() >= Some(live[0].0)).count(), live.len());
     assert_eq!(serving.stop(), Some(0), "an open stream does not keep it from stopping");
 }
+
+#[test]
+fn a_connection_beyond_the_limit_is_told_so_and_the_others_go_on() {
+    let (_environment, serving) = pushed();
+    let address = serving.address();
+    let mut open: Vec<TcpStream> = (0..1024).map(|_| TcpStream::connect(&address).unwrap()).collect();
+    let deadline = Instant::now() + LONG;
+    let status = || request(&address, "GET", "/healthz", &[], b"").0;
+    while status() != 429 {
+        assert!(Instant::now() < deadline, "it takes more connections than it may");
+    }
+    open.truncate(1000);
+    while status() != 200 {
+        assert!(Instant::now() < deadline, "there is room, and nobody is let in");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(serving.stop(), Some(0));
+}
+
+#[test]
+fn the_log_can_be_json_lines() {
+    let environment = Environment::new();
+    environment.write("pushed/pipeline.yaml", PUSHED);
+    let mut command = environment.command(&["run", "pushed", "--log-format", "json", "-o", "json"]);
+    let ran = crate::environment::Ran::from(command.output().unwrap());
+    assert_eq!(ran.code, Some(4), "{ran:?}");
+    let wrong = environment.run(&["run", "nothing", "--log-format", "json"]);
+    let lines: Vec<Value> = wrong.stderr.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((&lines[0]["level"], &lines[0]["code"]), (&json!("ERROR"), &json!("TG104")), "{lines:?}");
+    assert!(lines[0]["timestamp"].is_string() && lines[0]["message"].is_string(), "{lines:?}");
+    assert!(ran.stderr.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()), "{}", ran.stderr);
+}

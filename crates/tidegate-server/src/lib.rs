@@ -13,12 +13,14 @@
 
 mod access;
 mod answer;
+mod connections;
 mod limits;
 mod routes;
 
 use answer::Answer;
 use axum::{Router, extract::DefaultBodyLimit, middleware};
 use axum_server::{Handle, tls_rustls::RustlsConfig};
+use connections::Door;
 use limits::Limits;
 use std::{
     net::{SocketAddr, TcpListener},
@@ -29,6 +31,9 @@ use std::{
 use tidegate_core::{Code, Failure};
 use tidegate_runtime::service::Service;
 use tokio_util::sync::CancellationToken;
+
+/// How long a connection may take to say what it wants.
+const HEADERS: Duration = Duration::from_secs(30);
 
 /// Where and how to listen.
 #[derive(Debug, Clone)]
@@ -43,11 +48,20 @@ pub struct ServerOptions {
     pub max_requests: usize,
     /// Live streams at a time.
     pub max_streams: usize,
+    /// Connections at a time.
+    pub max_connections: usize,
 }
 
 impl Default for ServerOptions {
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 0)), tls: None, max_body: 16 << 20, max_requests: 256, max_streams: 256 }
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            tls: None,
+            max_body: 16 << 20,
+            max_requests: 256,
+            max_streams: 256,
+            max_connections: 1024,
+        }
     }
 }
 
@@ -82,6 +96,7 @@ pub async fn listen(
     };
     // A second server in one process shares what the first one counts with.
     let metrics = limits::recorder()?;
+    let door = Door::new(options.max_connections, options.tls.is_none());
     let state = Arc::new(State { service, limits: Limits::new(&options), options, metrics, stop: stop.clone() });
     let router = router(state).into_make_service_with_connect_info::<SocketAddr>();
     let handle = Handle::new();
@@ -95,15 +110,22 @@ pub async fn listen(
     let cannot = |error: std::io::Error| Failure::new(Code::TG106, "the server cannot start").because(&error);
     let served = match tls {
         Some(tls) => {
-            let server = axum_server::from_tcp_rustls(listener, tls).map_err(cannot)?.handle(handle);
+            let mut server = axum_server::from_tcp_rustls(listener, tls).map_err(cannot)?.map(|tls| tls.acceptor(door)).handle(handle);
+            impatient(server.http_builder());
             tokio::spawn(async move { ended(server.serve(router).await) })
         }
         None => {
-            let server = axum_server::from_tcp(listener).map_err(cannot)?.handle(handle);
+            let mut server = axum_server::from_tcp(listener).map_err(cannot)?.acceptor(door).handle(handle);
+            impatient(server.http_builder());
             tokio::spawn(async move { ended(server.serve(router).await) })
         }
     };
     Ok((address, served))
+}
+
+/// A connection that begins no request keeps its place for a while only.
+fn impatient(builder: &mut hyper_util::server::conn::auto::Builder<hyper_util::rt::TokioExecutor>) {
+    builder.http1().timer(hyper_util::rt::TokioTimer::new()).header_read_timeout(HEADERS);
 }
 
 fn ended(result: std::io::Result<()>) {

@@ -42,10 +42,22 @@ pub struct Global {
     /// Where this runs (`prod`, `test`, …), for the filter rules of notifications.
     #[arg(long, global = true, env = "TIDEGATE_ENVIRONMENT", default_value = "local", value_name = "NAME")]
     pub environment: String,
+    /// How stderr is written.
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text, env = "TIDEGATE_LOG_FORMAT", value_name = "FORMAT")]
+    pub log_format: LogFormat,
     /// A file with the key that seals values of sensitive columns; its first line. Further lines are older keys, which only open. Instead of a file the
     /// key itself can be in TIDEGATE_KEY. Without a key such values are masked.
     #[arg(long, global = true, env = "TIDEGATE_KEY_FILE", value_name = "FILE")]
     pub key_file: Option<PathBuf>,
+}
+
+/// Formats of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line: time, level, message, fields. Remarks and errors are in it too.
+    Json,
 }
 
 /// Formats of results.

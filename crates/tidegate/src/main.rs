@@ -9,6 +9,7 @@ mod context;
 mod demo;
 mod faults;
 mod key;
+mod logging;
 mod output;
 mod pipelines;
 mod progress;
@@ -30,9 +31,7 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return output::fatal(&error.to_string()),
     };
-    let filter = tracing_subscriber::EnvFilter::try_from_env("TIDEGATE_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("error,tidegate=warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    logging::begin(cli.global.log_format);
     let code = runtime.block_on(commands::dispatch(cli));
     // Threads that still read ahead have nothing to say any more.
     runtime.shutdown_background();

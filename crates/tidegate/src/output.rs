@@ -1,7 +1,7 @@
 //! Terminal output: data to stdout, everything else to stderr, readable without colour.
 
 use crate::{
-    cli::{Color, Global, Output},
+    cli::{Color, Global, LogFormat, Output},
     context::Trouble,
 };
 use serde::Serialize;
@@ -21,6 +21,8 @@ use tidegate_runtime::{Ended, Report};
 pub struct Terminal {
     format: Output,
     quiet: bool,
+    /// Whether what goes to stderr is log lines.
+    structured: bool,
 }
 
 const BOLD: &str = "\x1b[1m";
@@ -60,7 +62,7 @@ pub fn fatal(text: &str) -> ExitCode {
 impl Terminal {
     /// From the command line.
     pub fn new(global: &Global) -> Self {
-        Self { format: global.output, quiet: global.quiet }
+        Self { format: global.output, quiet: global.quiet, structured: global.log_format == LogFormat::Json }
     }
 
     /// The format of results.
@@ -70,7 +72,7 @@ impl Terminal {
 
     /// Whether somebody watches.
     pub fn shows_progress(&self) -> bool {
-        !self.quiet && std::io::stderr().is_terminal()
+        !self.quiet && !self.structured && std::io::stderr().is_terminal()
     }
 
     /// A result, as one JSON value.
@@ -85,7 +87,9 @@ impl Terminal {
 
     /// Something to know, unless `--quiet`.
     pub fn remark(&self, text: &str) {
-        if !self.quiet {
+        if self.structured {
+            tracing::info!("{}", anstream::adapter::strip_str(text));
+        } else if !self.quiet {
             err(text);
         }
     }
@@ -154,7 +158,21 @@ impl Terminal {
 
     /// An error: what, where, why, what happened to the data, what to do.
     pub fn failure(&self, failure: &Failure, data: Option<&str>) {
-        failure_lines(failure, data).iter().for_each(|line| err(line));
+        if !self.structured {
+            return failure_lines(failure, data).iter().for_each(|line| err(line));
+        }
+        let place = failure.location.as_ref().map(ToString::to_string);
+        let details: Vec<String> = failure.details.iter().map(|(label, value)| format!("{label}: {value}")).collect();
+        tracing::error!(
+            code = failure.code.as_str(),
+            place,
+            details = (!details.is_empty()).then(|| details.join("; ")),
+            causes = (!failure.causes.is_empty()).then(|| failure.causes.join("; ")),
+            hints = (!failure.hints.is_empty()).then(|| failure.hints.join("; ")),
+            data,
+            "{}",
+            failure.message
+        );
     }
 
     /// The same as a result, where the error is what was asked for.
