@@ -85,6 +85,14 @@ const CHUNK: usize = 1 << 20;
 /// Chunks on their way to the disk while the next ones arrive and are hashed (INV-8).
 const CHUNKS: usize = 4;
 
+/// Bytes after which the disk begins with what was written: less is left to wait for at the end.
+const AHEAD: usize = 8 << 20;
+
+/// An error of the disk is told once for a file, to whoever asks first: so each answer is looked at.
+fn synced(ahead: Option<JoinHandle<std::io::Result<()>>>) -> std::io::Result<()> {
+    ahead.map_or(Ok(()), |ahead| tokio::runtime::Handle::current().block_on(ahead).map_err(std::io::Error::other)?)
+}
+
 /// Writes a file on a thread of its own.
 struct Appender {
     gathered: Vec<u8>,
@@ -97,9 +105,18 @@ impl Appender {
         let mut file = std::fs::File::create(path)?;
         let (send, mut receive) = mpsc::channel::<Vec<u8>>(CHUNKS);
         let written = tokio::task::spawn_blocking(move || {
+            let (mut ahead, mut since) = (None, 0);
             while let Some(chunk) = receive.blocking_recv() {
                 file.write_all(&chunk)?;
+                since += chunk.len();
+                if since >= AHEAD && ahead.as_ref().is_none_or(JoinHandle::is_finished) {
+                    synced(ahead.take())?;
+                    let twin = file.try_clone()?;
+                    ahead = Some(tokio::task::spawn_blocking(move || twin.sync_data()));
+                    since = 0;
+                }
             }
+            synced(ahead)?;
             Ok(file)
         });
         Ok(Self { gathered: Vec::new(), send, written })

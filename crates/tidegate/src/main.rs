@@ -10,6 +10,7 @@ mod demo;
 mod faults;
 mod key;
 mod logging;
+mod memory;
 mod output;
 mod pipelines;
 mod progress;
@@ -17,12 +18,9 @@ mod progress;
 use clap::Parser as _;
 use std::process::ExitCode;
 
-/// The system's allocator keeps what each of many short-lived threads freed: a busy service grew to three times what it used.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     faults::install();
+    memory::limit_arenas();
     // Two cryptography providers are linked in; one has to be named before the first connection.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let cli = cli::Cli::parse();

@@ -135,13 +135,10 @@ impl DroppedFiles {
     }
 
     async fn land(&self, entry: &Entry, landing: &mut dyn Landing) -> Result<(), Failure> {
-        let mut buffer = vec![0; 1 << 20];
         for (path, metadata) in &entry.files {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             landing.begin(&name, Some(metadata.len())).await?;
-            super::file::copy(path, &mut buffer, landing)
-                .await
-                .map_err(|error| error.unwrap_or_else(|error| self.unreadable(path, &error)))?;
+            super::file::copy(path, landing).await.map_err(|error| error.unwrap_or_else(|error| self.unreadable(path, &error)))?;
         }
         Ok(())
     }

@@ -6,7 +6,8 @@ use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 use std::{
     fmt::Write as _,
-    fs::Metadata,
+    fs::{File, Metadata},
+    io::{self, Read as _},
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
@@ -14,21 +15,34 @@ use tidegate_core::{
     Code, Failure,
     seam::{Fetched, Glance, Landing, Source, Validators},
 };
-use tokio::{fs::File, io::AsyncReadExt as _};
 use url::Url;
 
 /// A file younger than this may be written again without its time changing, so its fingerprint is not believed.
 const BELIEVED: Duration = Duration::from_secs(2);
 
-/// Hands a file over. Fails with the landing's refusal, or because the file cannot be read.
-pub(super) async fn copy(path: &Path, buffer: &mut [u8], landing: &mut dyn Landing) -> Result<(), Result<Failure, std::io::Error>> {
-    let mut file = File::open(path).await.map_err(Err)?;
+/// Bytes that are read at once.
+const CHUNK: u64 = 1 << 20;
+
+/// Hands a file over; the next bytes are read while the last ones are taken. Fails with the landing's refusal, or because
+/// the file cannot be read.
+pub(super) async fn copy(path: &Path, landing: &mut dyn Landing) -> Result<(), Result<Failure, io::Error>> {
+    let read = |mut file: File, mut buffer: Vec<u8>| {
+        tokio::task::spawn_blocking(move || {
+            buffer.clear();
+            (&mut file).take(CHUNK).read_to_end(&mut buffer).map(|_| (file, buffer))
+        })
+    };
+    let (mut spare, path) = (Vec::new(), path.to_owned());
+    let file = tokio::task::spawn_blocking(move || File::open(path)).await.map_err(|error| Err(io::Error::other(error)))?.map_err(Err)?;
+    let mut next = read(file, Vec::new());
     loop {
-        let n = file.read(buffer).await.map_err(Err)?;
-        if n == 0 {
+        let (file, bytes) = next.await.map_err(|error| Err(io::Error::other(error)))?.map_err(Err)?;
+        if bytes.is_empty() {
             return Ok(());
         }
-        landing.write(&buffer[..n]).await.map_err(Ok)?;
+        next = read(file, std::mem::take(&mut spare));
+        landing.write(&bytes).await.map_err(Ok)?;
+        spare = bytes;
     }
 }
 
@@ -66,7 +80,7 @@ impl FileSource {
         Ok(Self { name: name.to_owned(), pattern, settle: BELIEVED })
     }
 
-    fn failed(&self, path: &Path, error: &std::io::Error) -> Failure {
+    fn failed(&self, path: &Path, error: &io::Error) -> Failure {
         Failure::new(Code::TG206, format!("source `{}`: {} cannot be read", self.name, path.display())).because(error)
     }
 
@@ -130,11 +144,10 @@ impl Source for FileSource {
         if etag.is_some() && etag == known.etag {
             return Ok(Fetched::NotModified);
         }
-        let mut buffer = vec![0; 1 << 20];
         for (path, metadata) in &files {
             let name = path.file_name().map_or_else(|| "data".to_owned(), |name| name.to_string_lossy().into_owned());
             landing.begin(&name, Some(metadata.len())).await?;
-            copy(path, &mut buffer, landing).await.map_err(|error| error.unwrap_or_else(|error| self.failed(path, &error)))?;
+            copy(path, landing).await.map_err(|error| error.unwrap_or_else(|error| self.failed(path, &error)))?;
         }
         // Somebody who writes while we read gives us neither the old nor the new file.
         let after = self.files()?;

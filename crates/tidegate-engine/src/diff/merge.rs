@@ -8,7 +8,11 @@ use crate::{
     staged::Batches,
     veil::Veil,
 };
-use arrow::{array::RecordBatch, buffer::BooleanBuffer, compute::kernels::cmp::distinct};
+use arrow::{
+    array::{ArrayRef, RecordBatch},
+    buffer::BooleanBuffer,
+    compute::kernels::cmp::distinct,
+};
 use std::{cmp::Ordering, collections::BTreeSet};
 use tidegate_core::{
     changes::Op,
@@ -136,12 +140,20 @@ pub(crate) fn diff(rules: &Rules<'_>, current: Batches, produced: Batches, chang
     }
 }
 
+/// A bit for each value that differs; none if none does, which is found faster: whole stretches of bytes are compared.
+fn differences(old: &ArrayRef, new: &ArrayRef) -> Result<Option<BooleanBuffer>> {
+    if old.as_ref() == new.as_ref() {
+        return Ok(None);
+    }
+    Ok(Some(distinct(old, new)?.values().clone()))
+}
+
 /// How many rows from the start have the same key on both sides.
 fn equal_keys(order: &Order, old: &RecordBatch, new: &RecordBatch) -> Result<usize> {
     let mut same = old.num_rows();
     for column in &order.columns {
-        let differs = distinct(&old.column(*column).slice(0, same), &new.column(*column).slice(0, same))?;
-        if let Some(first) = differs.values().set_indices().next() {
+        let differs = differences(&old.column(*column).slice(0, same), &new.column(*column).slice(0, same))?;
+        if let Some(first) = differs.and_then(|differs| differs.set_indices().next()) {
             same = first;
         }
     }
@@ -161,8 +173,7 @@ fn matched(
     out.produced += n as u64;
     let mut differs: Option<BooleanBuffer> = None;
     for column in (0..old.0.num_columns()).filter(|column| !rules.order.columns.contains(column)) {
-        let these = distinct(&old.0.column(column).slice(old.1, n), &new.0.column(column).slice(new.1, n))?;
-        let bits = these.values().clone();
+        let Some(bits) = differences(&old.0.column(column).slice(old.1, n), &new.0.column(column).slice(new.1, n))? else { continue };
         differs = Some(differs.map_or_else(|| bits.clone(), |before| &before | &bits));
     }
     let Some(differs) = differs else {
