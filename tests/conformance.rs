@@ -2,6 +2,7 @@
 
 mod destinations;
 mod notifiers;
+mod receivers;
 mod sources;
 
 use std::future::Future;

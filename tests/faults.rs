@@ -1,7 +1,12 @@
 //! The fault matrix: die at every point around every write, then simply run again. INV-1 to INV-5 hold.
 
-use crate::environment::{Environment, adds_up};
+use crate::{
+    environment::{Environment, adds_up},
+    server::PUSHED,
+    serving::{LONG, Serving, try_request},
+};
 use serde_json::Value;
+use std::time::{Duration, Instant};
 
 /// The state that must be the same whatever happened on the way: the table, its history without times, the quarantine.
 fn state(environment: &Environment) -> [String; 3] {
@@ -105,5 +110,52 @@ fn inv_2_atomic_even_when_the_first_run_dies() {
         assert_eq!(environment.query("SELECT count(*) AS n FROM t")[0]["n"], 2, "{point}");
         assert_eq!(environment.query("SELECT count(*) AS n FROM t__history")[0]["n"], 2, "{point}");
         environment.expect(0, &["doctor"]);
+    }
+}
+
+#[test]
+fn inv_4_what_is_pushed_is_there_once_wherever_the_intake_dies() {
+    for point in ["intake.before_write", "intake.written", "intake.before_seal", "extract.recorded", "extract.taken", "commit.after"] {
+        for time in 1..=2 {
+            let mut environment = Environment::new();
+            environment.write("pushed/pipeline.yaml", PUSHED);
+            environment.set("TIDEGATE_FAULT", format!("{point}:{time}"));
+            let serving = Serving::start(&environment, &["pushed", "--lease", "1"]);
+            let address = serving.address();
+            // Each row is pushed until it is taken, by whichever process is there; the first ones see one die.
+            let push = |address: &str, id: u32| {
+                let (key, body) = (id.to_string(), format!("id,n\n{id},{id}\n"));
+                try_request(address, "POST", "/v1/ingest/pushed/rows", &[("idempotency-key", &key)], body.as_bytes())
+                    .map_or(0, |(status, _)| status)
+            };
+            let mut taken: Vec<u32> = Vec::new();
+            for id in 1..=40 {
+                if push(&address, id) == 202 {
+                    taken.push(id);
+                }
+                std::thread::sleep(Duration::from_millis(15));
+            }
+            serving.ended();
+            environment.set("TIDEGATE_FAULT", "none:0");
+            let serving = Serving::start(&environment, &["pushed", "--lease", "1"]);
+            let address = serving.address();
+            for id in 1..=40 {
+                assert_eq!(push(&address, id), 202, "{point}:{time}");
+            }
+            let deadline = Instant::now() + LONG;
+            let ids = || -> Vec<u64> {
+                environment
+                    .run(&["query", "SELECT id FROM t ORDER BY id", "-o", "json"])
+                    .receipts()
+                    .iter()
+                    .map(|row| row["id"].as_u64().unwrap())
+                    .collect()
+            };
+            while ids().len() < 40 {
+                assert!(Instant::now() < deadline, "{point}:{time}: {:?} of {taken:?}\n{}", ids(), serving.told());
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            assert!(serving.stop() == Some(0) && ids() == (1..=40).collect::<Vec<u64>>(), "{point}:{time}: {:?}", ids());
+        }
     }
 }

@@ -11,7 +11,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-const PUSHED: &str = r#"
+/// Rows that are pushed to a table that keeps them all.
+pub const PUSHED: &str = r#"
 version: 1
 name: pushed
 sources:

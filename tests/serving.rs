@@ -100,6 +100,15 @@ impl Serving {
         panic!("it did not stop:\n{}", self.told());
     }
 
+    /// Waits until it has ended by itself.
+    pub fn ended(mut self) {
+        let deadline = Instant::now() + LONG;
+        while self.child.try_wait().unwrap().is_none() {
+            assert!(Instant::now() < deadline, "it did not end:\n{}", self.told());
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     /// Ends it as a power failure of the process would.
     pub fn kill(mut self) {
         self.child.kill().unwrap();

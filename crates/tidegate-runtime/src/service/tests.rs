@@ -7,11 +7,11 @@ use jiff::{Span, civil::date};
 use std::path::Path;
 use tidegate_core::{
     Code, Counts, SourceReceipt,
-    changes::Restatement,
+    changes::{Change, Restatement},
     message::{Message, Rendered},
     pipeline::{Template, load},
     schedule::time_zone,
-    seam::{DataPlane, Destination, Destinations, NoProgress, Notifier, Outside, Parsed, Prepared, Renderer, Source, Work},
+    seam::{DataPlane, Destination, Destinations, NoProgress, Notifier, Outside, Parsed, Prepared, Receiver, Renderer, Source, Work},
 };
 
 /// The time, as the test sets it.
@@ -37,6 +37,10 @@ impl DataPlane for NothingNew {
             restatement: Restatement::default(),
             sample: Vec::new(),
         })
+    }
+
+    async fn changes(&self, _: &Arc<Pipeline>, _: &Path, _: u64, _: usize) -> std::result::Result<Vec<Change>, Failure> {
+        Ok(Vec::new())
     }
 }
 
@@ -79,6 +83,10 @@ impl Outside for Lively {
         Ok(Box::new(tidegate_testkit::fakes::MemorySource {
             bytes: Some(format!("{} {}", self.hands.lock().unwrap(), looks).into_bytes()),
         }))
+    }
+
+    fn subscriber(&self, _: &Pipeline, _: usize) -> std::result::Result<Box<dyn Receiver>, Failure> {
+        Ok(Box::new(tidegate_testkit::fakes::Taker::default()))
     }
 
     fn notifier(&self, _: &Pipeline, _: usize) -> std::result::Result<Box<dyn Notifier>, Failure> {

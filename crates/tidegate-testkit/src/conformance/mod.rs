@@ -4,8 +4,10 @@
 
 mod destination;
 mod notifier;
+mod receiver;
 mod source;
 
 pub use destination::{DestinationCase, destination};
 pub use notifier::{NotifierCase, notifier};
+pub use receiver::{ReceiverCase, receiver};
 pub use source::{SourceCase, source};
