@@ -183,3 +183,24 @@ fn what_is_not_there_is_said_not_to_be_there() {
     environment.write("empty.csv", "");
     assert!(environment.expect(1, &["init", "empty.csv"]).stderr.contains("empty.csv is empty"));
 }
+
+#[test]
+fn raw_bytes_are_kept_for_their_time_and_as_long_as_they_are_needed() {
+    let mut environment = Environment::new();
+    environment.write("small/pipeline.yaml", format!("{SMALL}limits: {{ keep_raw: 1d }}\n"));
+    let kept = |environment: &Environment| -> usize {
+        let folders = std::fs::read_dir(environment.home().join("raw")).unwrap().map(|folder| folder.unwrap().path());
+        folders.filter(|folder| !folder.ends_with("incoming")).map(|folder| std::fs::read_dir(folder).unwrap().count()).sum()
+    };
+    let mut on = |day: u32, n: u32| {
+        environment.set("TIDEGATE_NOW", format!("2020-05-0{day}T12:00:00Z"));
+        environment.write("in.csv", format!("id,n\n1,{n}\n"));
+        environment.expect(0, &["run", "small"]);
+        kept(&environment)
+    };
+    assert_eq!([on(1, 1), on(2, 2), on(4, 3), on(4, 4)], [1, 2, 1, 2]);
+    // What was said before comes again, and its bytes too; what the table is built from is kept however old it is.
+    assert_eq!([on(5, 1), on(8, 1)], [3, 1]);
+    environment.expect(0, &["doctor"]);
+    assert_eq!(environment.run(&["replay", "2"]).code, Some(1), "its bytes are gone");
+}

@@ -31,6 +31,7 @@ sources:
       at:    { type: timestamp, required: true }
       value: { type: float64, required: true }
 table: { name: readings, mode: append }
+limits: { keep_raw: 1m }
 """
 
 

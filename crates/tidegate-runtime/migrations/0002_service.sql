@@ -53,6 +53,10 @@ CREATE TABLE silences (                       -- publishers of whom people were 
 ) WITHOUT ROWID;
 
 ALTER TABLE snapshots ADD COLUMN newest TEXT; -- newest value of the column by which the source's silence is told
+ALTER TABLE snapshots ADD COLUMN expired INTEGER NOT NULL DEFAULT 0; -- its bytes are past their retention, and gone unless others need them
+CREATE INDEX snapshots_by_age ON snapshots (pipeline, fetched_at) WHERE expired = 0;
+-- Whether bytes are still needed is asked by hash; publications of several files are few.
+CREATE INDEX snapshots_of_several ON snapshots (id) WHERE expired = 0 AND parts LIKE '%},{%';
 
 CREATE TABLE tokens (
     name       TEXT PRIMARY KEY,

@@ -14,8 +14,7 @@ impl Conductor {
 
     async fn prune_raw(&self, pipeline: &Arc<Pipeline>) -> Result<()> {
         let Ok(oldest) = self.now().checked_sub(pipeline.file.limits.keep_raw.0) else { return Ok(()) };
-        let expired: Vec<_> =
-            self.ledger.snapshots(pipeline.name()).await?.into_iter().filter(|snapshot| snapshot.fetched_at < oldest).collect();
+        let expired = self.ledger.expired(pipeline.name(), oldest).await?;
         if expired.is_empty() {
             return Ok(());
         }
@@ -31,21 +30,14 @@ impl Conductor {
                 needed.extend(run.inputs.values());
             }
         }
-        let kept: BTreeSet<String> = {
-            let mut kept = BTreeSet::new();
-            for (name, _) in self.ledger.pipelines().await? {
-                let snapshots = self.ledger.snapshots(&name).await?;
-                let still = snapshots
-                    .iter()
-                    .filter(|snapshot| name != pipeline.name() || snapshot.fetched_at >= oldest || needed.contains(&snapshot.id));
-                kept.extend(still.flat_map(|snapshot| snapshot.parts.iter().map(|part| part.sha256.clone())));
+        for snapshot in expired.iter().filter(|snapshot| !needed.contains(&snapshot.id)) {
+            // The bytes go first: if the process dies in between, they are looked for once more.
+            for part in &snapshot.parts {
+                if !self.ledger.is_needed(&part.sha256, snapshot.id).await? {
+                    let _ = std::fs::remove_file(raw::path(&self.home, &part.sha256));
+                }
             }
-            kept
-        };
-        for snapshot in expired {
-            for part in snapshot.parts.iter().filter(|part| !kept.contains(&part.sha256)) {
-                let _ = std::fs::remove_file(raw::path(&self.home, &part.sha256));
-            }
+            self.ledger.expire(snapshot.id).await?;
         }
         Ok(())
     }

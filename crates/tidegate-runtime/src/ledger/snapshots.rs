@@ -116,6 +116,35 @@ impl Ledger {
         query.fetch_optional(&self.pool).await.map_err(sql)?.as_ref().map(read).transpose()
     }
 
+    /// The oldest snapshots of a pipeline that were fetched before a moment and whose bytes may still be there; a bounded number.
+    pub async fn expired(&self, pipeline: &str, before: Timestamp) -> Result<Vec<Snapshot>> {
+        let query = format!(
+            "SELECT {COLUMNS} FROM snapshots WHERE pipeline = ?1 AND fetched_at < ?2 AND expired = 0 ORDER BY fetched_at LIMIT 1000"
+        );
+        let query = sqlx::query(sqlx::AssertSqlSafe(query)).bind(pipeline.to_owned()).bind(before.to_string());
+        query.fetch_all(&self.pool).await.map_err(sql)?.iter().map(read).collect()
+    }
+
+    /// Whether another publication than this one still has a file with these bytes.
+    pub async fn is_needed(&self, sha256: &str, but: i64) -> Result<bool> {
+        let (needed,): (bool,) = sqlx::query_as(
+            "SELECT EXISTS (SELECT 1 FROM snapshots WHERE sha256 = ?1 AND id <> ?2 AND expired = 0) OR \
+             EXISTS (SELECT 1 FROM snapshots WHERE parts LIKE '%},{%' AND parts LIKE '%' || ?1 || '%' AND id <> ?2 AND expired = 0)",
+        )
+        .bind(sha256.to_owned())
+        .bind(but)
+        .fetch_one(&self.pool)
+        .await
+        .map_err(sql)?;
+        Ok(needed)
+    }
+
+    /// Notes that the bytes of a publication are gone, as far as no other has them.
+    pub async fn expire(&self, id: i64) -> Result<()> {
+        sqlx::query("UPDATE snapshots SET expired = 1 WHERE id = ?1").bind(id).execute(&self.writer).await.map_err(sql)?;
+        Ok(())
+    }
+
     /// All snapshots of a pipeline, oldest first.
     pub async fn snapshots(&self, pipeline: &str) -> Result<Vec<Snapshot>> {
         let query = format!("SELECT {COLUMNS} FROM snapshots WHERE pipeline = ?1 ORDER BY id");
