@@ -34,4 +34,6 @@ mod sources;
 mod spectrum;
 mod subscribing;
 mod time_travel;
+#[cfg(feature = "otlp")]
+mod traces;
 mod triggers;

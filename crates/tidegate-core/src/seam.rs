@@ -32,6 +32,45 @@ impl Progress for NoProgress {
     fn advance(&self, _: crate::Stage, _: &str, _: u64, _: Option<u64>) {}
 }
 
+// --- traces ------------------------------------------------------------------------------------------------------
+
+/// Part of a run, with its times.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Span {
+    /// What it was: `run`, `extract`, `prepare`, `commit`, `follow`.
+    pub name: &'static str,
+    /// When it began.
+    pub started: Timestamp,
+    /// When it ended.
+    pub finished: Timestamp,
+    /// What is to be known of it.
+    pub attributes: Vec<(&'static str, String)>,
+    /// Why it failed, if it did.
+    pub error: Option<String>,
+}
+
+/// Where the spans of runs go. Must not fail, and must not wait.
+pub trait Traces: Send + Sync {
+    /// Takes spans of a trace (its W3C id); the first is the parent of the others.
+    fn record(&self, trace: &str, spans: Vec<Span>);
+
+    /// Whether anybody wants them.
+    fn is_on(&self) -> bool {
+        true
+    }
+}
+
+/// Traces that nobody looks at.
+pub struct NoTraces;
+
+impl Traces for NoTraces {
+    fn record(&self, _: &str, _: Vec<Span>) {}
+
+    fn is_on(&self) -> bool {
+        false
+    }
+}
+
 // --- sources -----------------------------------------------------------------------------------------------------
 
 /// What is known of the last fetch: sent back so that the publisher can say "not modified".

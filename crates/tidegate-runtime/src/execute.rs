@@ -9,6 +9,7 @@ use crate::{
         runs::{Report, Run},
     },
     raw::{self, Part},
+    trace::Stopwatch,
 };
 use jiff::Timestamp;
 use std::{collections::BTreeMap, sync::Arc};
@@ -30,6 +31,21 @@ pub(crate) struct Judged {
 impl Conductor {
     /// Executes a run that the ledger has as running, commits its outcome, and lets destinations and people follow.
     pub(crate) async fn execute(&self, pipeline: &Arc<Pipeline>, run: Run) -> Result<Ended> {
+        self.execute_watched(pipeline, run, Stopwatch::new(self.now())).await
+    }
+
+    /// The same, where some time was spent on the run already.
+    pub(crate) async fn execute_watched(&self, pipeline: &Arc<Pipeline>, run: Run, mut watch: Stopwatch) -> Result<Ended> {
+        let id = run.id;
+        let ended = self.execute_to_commit(pipeline, run, &mut watch).await?;
+        watch.lap("commit", self.now());
+        let ended = self.follow(pipeline, ended).await?;
+        watch.lap("follow", self.now());
+        self.hand_on(pipeline, id, watch, &ended).await;
+        Ok(ended)
+    }
+
+    async fn execute_to_commit(&self, pipeline: &Arc<Pipeline>, run: Run, watch: &mut Stopwatch) -> Result<Ended> {
         let started = self.now();
         let scratch = self.home.scratch(pipeline.name());
         clear(&scratch);
@@ -60,6 +76,7 @@ impl Conductor {
         };
         let prepared = self.plane.prepare(work).await;
         clear(&scratch);
+        watch.lap("prepare", self.now());
         let discarded = self.ledger.discarded(pipeline.name()).await?;
         let judged = prepared.and_then(|prepared| judge(pipeline, prepared, sources.clone(), &discarded, run.approved));
         fault::point("execute.judged");
@@ -67,14 +84,13 @@ impl Conductor {
             let _ = std::fs::remove_file(&changeset);
             return self.commit_cancel(pipeline, &run, started).await;
         }
-        let ended = match judged {
-            Ok(judged) => self.commit(pipeline, &run, judged, started).await?,
+        match judged {
+            Ok(judged) => self.commit(pipeline, &run, judged, started).await,
             Err(failure) => {
                 let _ = std::fs::remove_file(&changeset);
-                self.commit_failure(pipeline, &run, failure, sources, started).await?
+                self.commit_failure(pipeline, &run, failure, sources, started).await
             }
-        };
-        self.follow(pipeline, ended).await
+        }
     }
 
     async fn work(

@@ -9,6 +9,7 @@ use crate::{
         snapshots::{self, NewSnapshot, Snapshot, SourceState},
     },
     raw::{self, Part, RawLanding},
+    trace::Stopwatch,
 };
 use jiff::Timestamp;
 use std::{collections::BTreeMap, path::Path, sync::Arc};
@@ -71,7 +72,9 @@ impl Conductor {
             return Ok(ended);
         }
         let run = self.record(pipeline, heads, "run", &options.triggers).await?;
-        self.execute(pipeline, run).await
+        let mut watch = Stopwatch::new(started);
+        watch.lap("extract", self.now());
+        self.execute_watched(pipeline, run, watch).await
     }
 
     /// The source of this name: out in the world, or what was pushed here.

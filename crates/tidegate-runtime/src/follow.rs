@@ -10,7 +10,7 @@ use crate::{
 use serde_json::json;
 use std::{sync::Arc, time::Duration};
 use tidegate_core::{
-    Failure, RunId,
+    Failure, Outcome, RunId,
     event::{Draft, kind},
     fault,
     pipeline::Pipeline,
@@ -24,7 +24,10 @@ const KEEP_TRYING: Duration = Duration::from_secs(24 * 3600);
 impl Conductor {
     /// Lets destinations and people follow a run that just ended.
     pub(crate) async fn follow(&self, pipeline: &Arc<Pipeline>, mut ended: Ended) -> Result<Ended> {
-        ended.after.extend(self.apply_pending(pipeline).await);
+        // What failed or was cancelled leaves nothing to apply; what was behind before was tried at its beginning.
+        if !matches!(ended.receipt.outcome, Outcome::Failed | Outcome::Cancelled) {
+            ended.after.extend(self.apply_pending(pipeline).await);
+        }
         ended.after.extend(self.deliver(pipeline).await?);
         Ok(ended)
     }

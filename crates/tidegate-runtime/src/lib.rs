@@ -23,6 +23,7 @@ mod retention;
 pub mod service;
 mod silence;
 mod subscribe;
+mod trace;
 
 pub use error::StateError;
 pub use extract::Publication;
@@ -39,7 +40,7 @@ use std::{path::Path, sync::Arc};
 use tidegate_core::{
     Failure, Receipt,
     pipeline::Pipeline,
-    seam::{DataPlane, Destination, Destinations, Outside, Progress},
+    seam::{DataPlane, Destination, Destinations, Outside, Progress, Traces},
     trigger::Trigger,
 };
 
@@ -68,6 +69,8 @@ pub struct Conductor {
     pub positions: Positions,
     /// Who delivers notifications.
     pub delivery: Delivery,
+    /// Where the spans of runs go.
+    pub traces: Arc<dyn Traces>,
 }
 
 /// The last run each destination has applied, as found out since the lock was taken: nobody else applies meanwhile, and

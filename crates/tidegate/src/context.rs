@@ -136,6 +136,7 @@ impl Context {
             progress,
             positions: tidegate_runtime::Positions::default(),
             delivery: tidegate_runtime::Delivery::Inline,
+            traces: crate::traces::traces(),
         }
     }
 

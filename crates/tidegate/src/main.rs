@@ -14,6 +14,7 @@ mod memory;
 mod output;
 mod pipelines;
 mod progress;
+mod traces;
 
 use clap::Parser as _;
 use std::process::ExitCode;

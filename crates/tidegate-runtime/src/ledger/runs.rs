@@ -192,6 +192,13 @@ impl Ledger {
         query.fetch_optional(&self.pool).await.map_err(sql)?.as_ref().map(read).transpose()
     }
 
+    /// The W3C id of a run's trace.
+    pub async fn trace_of(&self, id: RunId) -> Result<Option<String>> {
+        let (trace,): (Option<String>,) =
+            sqlx::query_as("SELECT trace FROM runs WHERE id = ?1").bind(id.0).fetch_one(&self.pool).await.map_err(sql)?;
+        Ok(trace)
+    }
+
     /// Whether somebody wants this run to end.
     pub async fn cancel_wanted(&self, id: RunId) -> Result<bool> {
         let (wanted,): (i64,) =

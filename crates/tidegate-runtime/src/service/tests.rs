@@ -150,6 +150,7 @@ impl Year {
             progress: Arc::new(NoProgress),
             positions: Positions::default(),
             delivery: Delivery::Deferred,
+            traces: Arc::new(tidegate_core::seam::NoTraces),
         };
         let pipelines = vec![
             pipeline("night", "30 2 * * *", "Europe/Berlin", "once"),
