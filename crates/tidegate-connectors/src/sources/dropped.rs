@@ -197,15 +197,19 @@ fn number(_: &Metadata) -> u64 {
 /// How long a file has been left alone. A copy can be given an old time of writing, but not an old time of change.
 fn age(metadata: &Metadata) -> Option<Duration> {
     let written = SystemTime::now().duration_since(metadata.modified().ok()?).ok()?;
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::MetadataExt as _;
-        let changed = Duration::new(u64::try_from(metadata.ctime()).ok()?, u32::try_from(metadata.ctime_nsec()).ok()?);
-        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH + changed).ok()?;
-        return Some(written.min(since));
-    }
-    #[cfg(not(unix))]
-    Some(written)
+    Some(changed(metadata).map_or(written, |changed| written.min(changed)))
+}
+
+#[cfg(unix)]
+fn changed(metadata: &Metadata) -> Option<Duration> {
+    use std::os::unix::fs::MetadataExt as _;
+    let at = Duration::new(u64::try_from(metadata.ctime()).ok()?, u32::try_from(metadata.ctime_nsec()).ok()?);
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH + at).ok()
+}
+
+#[cfg(not(unix))]
+fn changed(_: &Metadata) -> Option<Duration> {
+    None
 }
 
 #[async_trait]
