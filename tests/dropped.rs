@@ -143,3 +143,16 @@ fn inv_3_a_dropped_file_is_taken_once_wherever_the_process_dies() {
         }
     }
 }
+
+#[test]
+fn a_file_that_cannot_be_taken_is_tried_again_more_and_more_seldom() {
+    let environment = dropping("append", "{ file: { every: 100ms } }\nlimits: { max_bytes: 20B }");
+    environment.write("in/1.csv", format!("id,n\n{}", "1,1\n".repeat(10)));
+    let serving = Serving::start(&environment, &["small"]);
+    assert_eq!(serving.receipt()["error"]["code"], "TG205");
+    sleep(Duration::from_secs(3));
+    serving.stop();
+    let failed = environment.expect(0, &["runs", "-o", "json"]).receipts().len();
+    assert!((1..5).contains(&failed), "{failed} failed runs in three seconds");
+    assert_eq!(archived(&environment).len(), 0, "nothing was taken");
+}

@@ -59,7 +59,7 @@ fn said(environment: &Environment) -> String {
             say(&[command, &["-o", format]].concat());
         }
     }
-    say(&["history", "1", "ann@example.org"]);
+    say(&["history", "people", "1", "ann@example.org"]);
     // The ledger file itself, as far as it is text.
     said + &String::from_utf8_lossy(&std::fs::read(environment.home().join("ledger.db")).unwrap())
 }
@@ -119,4 +119,26 @@ fn a_key_that_is_none_is_told_and_not_shown() {
     assert!(ran.stderr.contains("TG106") && ran.stderr.contains("line 1") && !ran.stderr.contains("0123secret"), "{}", ran.stderr);
     let without = Environment::new();
     assert_eq!(reveal(&without, &["reveal"], "x").status.code(), Some(2));
+}
+
+#[test]
+fn inv_7_errors_of_the_sql_repeat_no_value() {
+    let environment = Environment::new();
+    environment.write("people/pipeline.yaml", PIPELINE.replace("table:", "transform: t.sql\ntable:").replace("key: [id, email]", "key: [id]").replace("  checks:\n    - { name: nobody is from the future, severity: warn, sql: \"SELECT * FROM people WHERE born > DATE '2021-01-01'\" }\n", ""));
+    environment.write("people/t.sql", "SELECT id, CAST(email AS bigint) AS email FROM s");
+    environment.write("in.csv", "id,email,born\n1,ann@example.org,1970-02-03\n");
+    let ran = environment.expect(1, &["run", "people"]);
+    let said = format!("{}{}{}", ran.stdout, ran.stderr, environment.run(&["events", "-o", "json"]).stdout);
+    assert!(said.contains("TG302") && !said.contains("ann@example.org"), "{said}");
+}
+
+#[test]
+fn inv_7_what_was_sensitive_is_hidden_also_when_its_file_is_gone() {
+    let environment = Environment::new();
+    environment.write("people/pipeline.yaml", PIPELINE);
+    environment.write("in.csv", "id,email,born\n1,ann@example.org,1970-02-03\n");
+    environment.expect(0, &["run", "people"]);
+    std::fs::rename(environment.path("people"), environment.path("moved")).unwrap();
+    let said = environment.expect(0, &["diff", "1"]).stdout + &environment.expect(0, &["history", "people", "1", "ann@example.org"]).stdout;
+    assert!(said.contains("***") && !said.contains("1970-02-03"), "{said}");
 }

@@ -111,3 +111,25 @@ fn changed_rows_can_be_fetched_by_run() {
     assert_eq!(serving.request("GET", "/v1/runs/99/changes", &[], b"").0, 404);
     serving.stop();
 }
+
+#[test]
+fn a_subscriber_that_wants_something_else_begins_anew_and_one_that_is_gone_is_forgotten() {
+    let (url, received) = receiver(vec![200; 8]);
+    let environment = subscribed(&format!("{{ name: copy, webhook: {{ url: {url:?} }}, events: {{}} }}"));
+    environment.write("in.csv", "id,n\n1,1\n");
+    environment.expect(0, &["run", "small"]);
+    assert!(body(&received.recv_timeout(Duration::from_secs(20)).unwrap()).is_array());
+    let pipeline = std::fs::read_to_string(environment.path("small/pipeline.yaml")).unwrap();
+    environment.write("small/pipeline.yaml", pipeline.replace("events: {}", "changes: {}"));
+    environment.write("in.csv", "id,n\n1,2\n");
+    environment.expect(0, &["run", "small"]);
+    assert_eq!(body(&received.recv_timeout(Duration::from_secs(20)).unwrap())["data"]["run"], 2);
+    let refusing = pipeline.replace(&url, "http://127.0.0.1:9");
+    environment.write("small/pipeline.yaml", &refusing);
+    environment.write("in.csv", "id,n\n1,3\n");
+    environment.run(&["run", "small"]);
+    assert_eq!(environment.run(&["doctor"]).code, Some(1));
+    environment.write("small/pipeline.yaml", refusing.split("subscribers:").next().unwrap());
+    environment.expect(0, &["run", "small"]);
+    environment.expect(0, &["doctor"]);
+}

@@ -63,7 +63,20 @@ impl Renderer for Templates {
     }
 }
 
-/// A message with something in every field, for trying out templates.
+/// Messages of every kind, for trying out templates.
+pub fn samples(pipeline: &tidegate_core::pipeline::Pipeline) -> Vec<Message> {
+    let silence = |over| tidegate_core::silence::SilenceNote {
+        source: "a source".to_owned(),
+        last: jiff::Timestamp::UNIX_EPOCH,
+        after: "1d".to_owned(),
+        over,
+    };
+    let of_a_run = sample(pipeline);
+    let about = |over| Message { silence: Some(silence(over)), ..of_a_run.clone() };
+    vec![about(false), about(true), of_a_run.clone()]
+}
+
+/// A message about a run with something in every field.
 pub fn sample(pipeline: &tidegate_core::pipeline::Pipeline) -> Message {
     use tidegate_core::{Counts, Outcome, Receipt, RunId, SourceReceipt, receipt::Held};
     let at = jiff::Timestamp::UNIX_EPOCH;

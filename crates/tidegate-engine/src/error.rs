@@ -1,5 +1,6 @@
 //! What can go wrong in the data plane.
 
+use crate::veil::Veil;
 use std::path::PathBuf;
 use tidegate_core::{Code, Failure, Location};
 
@@ -74,6 +75,26 @@ impl From<datafusion::error::DataFusionError> for EngineError {
 }
 
 impl EngineError {
+    /// Without what it may repeat of sensitive values (INV-7): texts of others say what they stumbled over.
+    pub(crate) fn veiled(self, veil: &Veil) -> Self {
+        if veil.is_empty() {
+            return self;
+        }
+        match self {
+            Self::Sql { message, location, hints, running: true } => {
+                Self::Sql { message: veil.over_text(message, "pipeline"), location, hints, running: true }
+            }
+            Self::DataFusion(error) => {
+                Self::Sql { message: veil.over_text(error.to_string(), "pipeline"), location: None, hints: Vec::new(), running: true }
+            }
+            Self::Arrow(error) => Self::Bug(veil.over_text(error.to_string(), "pipeline")),
+            Self::WrongFormat { name, got, promised, begins } => {
+                Self::WrongFormat { name, got, promised, begins: veil.over_text(begins, "pipeline") }
+            }
+            other => other,
+        }
+    }
+
     /// The stable code.
     pub fn code(&self) -> Code {
         match self {

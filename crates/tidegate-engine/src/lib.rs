@@ -57,10 +57,11 @@ impl Engine {
 #[async_trait]
 impl DataPlane for Engine {
     async fn prepare(&self, work: Work) -> Result<Prepared, Failure> {
+        let veil = Veil::new(work.pipeline.sensitive_columns(), self.seal.clone());
         let (handle, engine) = (Handle::current(), self.clone());
         let prepared = tokio::task::spawn_blocking(move || prepare::prepare(&work, handle, &engine)).await;
         let prepared = prepared.map_err(|error| EngineError::Bug(format!("the preparation panicked: {error}")))?;
-        Ok(prepared?)
+        Ok(prepared.map_err(|error| error.veiled(&veil))?)
     }
 
     async fn changes(&self, pipeline: &Arc<Pipeline>, changeset: &Path, first: u64, most: usize) -> Result<Vec<Change>, Failure> {

@@ -16,6 +16,7 @@ CREATE TABLE queue (
 CREATE UNIQUE INDEX queue_waiting ON queue (pipeline) WHERE state = 'waiting';
 CREATE UNIQUE INDEX queue_leased ON queue (pipeline) WHERE state = 'leased';
 
+ALTER TABLE pipelines ADD COLUMN sensitive TEXT;                    -- JSON: columns whose values are hidden
 ALTER TABLE pipelines ADD COLUMN paused INTEGER;                    -- since when
 ALTER TABLE pipelines ADD COLUMN claimed INTEGER NOT NULL DEFAULT 0; -- number of its last queue entry: who waited longest is next
 
@@ -36,6 +37,7 @@ CREATE TABLE cursors (
 CREATE TABLE subscribers (
     pipeline    TEXT    NOT NULL,
     name        TEXT    NOT NULL,
+    kind        TEXT    NOT NULL,             -- events, changes
     position    INTEGER NOT NULL,             -- last event it has; for changes, last run it has all of
     rows        INTEGER NOT NULL DEFAULT 0,   -- changed rows of the next run that it has already
     tries       INTEGER NOT NULL DEFAULT 0,   -- deliveries that failed in a row

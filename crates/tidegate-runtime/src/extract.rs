@@ -54,8 +54,9 @@ impl Conductor {
         if pipeline.is_incremental()
             && let Some(held) = self.ledger.runs_in(pipeline.name(), RunState::Done(Outcome::Held), RunId(0)).await?.pop()
         {
-            let receipt = self.receipt_of_nothing(pipeline, Outcome::Unchanged, started).await?;
-            let note = Some(format!("run {} is held, and what was pushed since waits for `approve` or `discard`", held.id));
+            let mut receipt = self.receipt_of_nothing(pipeline, Outcome::Unchanged, started).await?;
+            receipt.held = held.receipt.as_ref().and_then(|receipt| receipt.held.clone());
+            let note = Some(format!("run {} is held, and what came since waits for `approve` or `discard`", held.id));
             return Ok(Ended { receipt, report: Report { note, ..Report::default() }, after: Vec::new() });
         }
         let heads = match self.ask(pipeline).await {
@@ -280,7 +281,7 @@ impl Conductor {
             };
             inputs.insert(name, id);
         }
-        runs::know_pipeline(&mut tx, pipeline.name(), &pipeline.path).await?;
+        runs::know_pipeline(&mut tx, pipeline).await?;
         let new = NewRun {
             pipeline: pipeline.name(),
             kind,
@@ -373,7 +374,7 @@ impl Conductor {
     async fn fail_extract(&self, pipeline: &Arc<Pipeline>, failure: Failure, triggers: &[Trigger], started: Timestamp) -> Result<Ended> {
         let now = self.now();
         let mut tx = self.ledger.begin().await?;
-        runs::know_pipeline(&mut tx, pipeline.name(), &pipeline.path).await?;
+        runs::know_pipeline(&mut tx, pipeline).await?;
         let inputs = BTreeMap::new();
         let new = NewRun {
             pipeline: pipeline.name(),

@@ -174,7 +174,7 @@ impl Conductor {
         let path = ledger::runs::from_everywhere(&pipeline.path);
         if known.iter().any(|(name, before)| name == pipeline.name() && *before != path) {
             let mut tx = self.ledger.begin().await?;
-            ledger::runs::know_pipeline(&mut tx, pipeline.name(), &pipeline.path).await?;
+            ledger::runs::know_pipeline(&mut tx, pipeline).await?;
             tx.commit().await.map_err(error::sql)?;
         }
         Ok(())

@@ -25,6 +25,14 @@ impl Conductor {
     /// Looks at every source for which silence is told.
     pub(crate) async fn watch_silence(&self, pipeline: &Arc<Pipeline>) -> Result<Vec<Failure>> {
         let mut told = false;
+        for (name, _) in self.ledger.silences(pipeline.name()).await? {
+            // Nobody waits for this source any more.
+            if pipeline.file.sources.get(&name).is_none_or(|source| source.silence.is_none()) {
+                let mut tx = self.ledger.begin().await?;
+                silences::end(&mut tx, pipeline.name(), &name).await?;
+                tx.commit().await.map_err(sql)?;
+            }
+        }
         for (name, source) in &pipeline.file.sources {
             let Some(silence) = &source.silence else { continue };
             let Some(newest) = self.newest_of(pipeline, name, silence).await? else { continue };

@@ -27,11 +27,7 @@ const TURN: Duration = Duration::from_secs(60);
 impl Conductor {
     /// Gives subscribers that were never heard of their place. What happens after this, they get.
     pub(crate) async fn meet_subscribers(&self, pipeline: &Pipeline) -> Result<()> {
-        for subscriber in &pipeline.file.subscribers {
-            let changes = subscriber.changes.is_some();
-            self.ledger.meet_subscriber(pipeline.name(), &subscriber.name, changes, subscriber.from).await?;
-        }
-        Ok(())
+        self.ledger.meet_subscribers(pipeline.name(), &pipeline.file.subscribers).await
     }
 
     /// Gives a subscriber all that it lacks, until it refuses. `Ok(false)` if it is somebody else's turn, or too early.
@@ -116,7 +112,7 @@ impl Conductor {
         let last = rows.is_empty() || until >= changeset.rows;
         let next = if last { Position { at: run.id.0, rows: 0, tries: 0 } } else { Position { rows: until, tries: 0, ..from } };
         let event = self.changes_event(pipeline, &run, changeset.rows, from.rows, rows)?;
-        let id = format!("{}.{}.{}-{until}", pipeline.name(), subscriber.name, event.id);
+        let id = format!("{}.{}.{}", pipeline.name(), subscriber.name, event.id);
         let body = serde_json::to_string(&event).map_err(json)?;
         Ok(Some((Some(Parcel { id, content_type: "application/cloudevents+json", body }), next)))
     }

@@ -21,6 +21,10 @@ use answer::Answer;
 use axum::{Router, extract::DefaultBodyLimit, middleware};
 use axum_server::{Handle, tls_rustls::RustlsConfig};
 use connections::Door;
+use hyper_util::{
+    rt::{TokioExecutor, TokioTimer},
+    server::conn::auto::Builder,
+};
 use limits::Limits;
 use std::{
     net::{SocketAddr, TcpListener},
@@ -123,9 +127,11 @@ pub async fn listen(
     Ok((address, served))
 }
 
-/// A connection that begins no request keeps its place for a while only.
-fn impatient(builder: &mut hyper_util::server::conn::auto::Builder<hyper_util::rt::TokioExecutor>) {
-    builder.http1().timer(hyper_util::rt::TokioTimer::new()).header_read_timeout(HEADERS);
+/// A connection that begins no request keeps its place for a while only. (With HTTP/2 beside HTTP/1 one that says nothing
+/// at all would keep it for ever.)
+fn impatient(builder: &mut Builder<TokioExecutor>) {
+    *builder = Builder::new(TokioExecutor::new()).http1_only();
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADERS);
 }
 
 fn ended(result: std::io::Result<()>) {

@@ -56,7 +56,7 @@ pub struct Global {
 pub enum LogFormat {
     /// For people.
     Text,
-    /// One JSON object a line: time, level, message, fields. Remarks and errors are in it too.
+    /// One JSON object a line: timestamp, level, message, fields. Remarks and errors are in it too.
     Json,
 }
 

@@ -150,10 +150,13 @@ impl Context {
         Err(Failure::new(tidegate_core::Code::TG104, format!("the ledger knows no pipeline `{name}`")).detail("it knows", known.join(", ")))
     }
 
-    /// Over the columns whose values are not shown (INV-7); over none if the pipeline's file is not there any more.
-    pub async fn veil(&self, ledger: &Ledger, pipeline: &str) -> Veil {
-        let columns = self.pipeline_of(ledger, pipeline).await.map_or_else(|_| Vec::new(), |pipeline| pipeline.sensitive_columns());
-        Veil::new(columns, self.seal.clone())
+    /// Over the columns whose values are not shown (INV-7), as the pipeline's file says, or as it said when it last ran.
+    pub async fn veil(&self, ledger: &Ledger, pipeline: &str) -> Result<Veil, Failure> {
+        let columns = match self.pipeline_of(ledger, pipeline).await {
+            Ok(pipeline) => pipeline.sensitive_columns(),
+            Err(_) => ledger.sensitive_columns(pipeline).await?,
+        };
+        Ok(Veil::new(columns, self.seal.clone()))
     }
 
     /// The pipeline of a run, read from where it was when it ran.

@@ -152,7 +152,7 @@ impl Terminal {
             self.remark(&format!("note: {note}"));
         }
         for failure in &ended.after {
-            self.failure(failure, Some("the run is published all the same; this is tried again with the next run"));
+            self.failure(failure, Some("the run stands all the same; this is tried again with the next run"));
         }
     }
 

@@ -40,6 +40,8 @@ struct Entry {
     path: PathBuf,
     /// Its files in the order of their names; one, unless it is a folder.
     files: Vec<(PathBuf, Metadata)>,
+    /// Whether somebody is still writing in it, by the name of a file.
+    growing: bool,
 }
 
 impl DroppedFiles {
@@ -71,15 +73,18 @@ impl DroppedFiles {
             }
             // Whoever dropped it may take it away again at any moment.
             let Some(metadata) = there(fs::symlink_metadata(&path)).map_err(|error| self.unreadable(&path, &error))? else { continue };
-            let files = if metadata.is_dir() {
+            let found = if metadata.is_dir() {
                 self.files_in(&path)?
             } else if metadata.is_file() {
                 vec![(path.clone(), metadata)]
             } else {
                 Vec::new()
             };
+            let (growing, files): (Vec<_>, Vec<_>) =
+                found.into_iter().partition(|(file, _)| file.file_name().is_none_or(|name| is_incomplete(&name.to_string_lossy())));
             if !files.is_empty() {
-                entries.push(Entry { path, files });
+                let is_hidden = |file: &Path| file.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
+                entries.push(Entry { path, files, growing: growing.iter().any(|(file, _)| !is_hidden(file)) });
             }
         }
         entries.sort_by(|a, b| a.path.cmp(&b.path));
@@ -131,7 +136,7 @@ impl DroppedFiles {
     }
 
     fn is_settled(&self, entry: &Entry) -> bool {
-        entry.files.iter().all(|(_, metadata)| age(metadata).is_some_and(|age| age >= self.settle))
+        !entry.growing && entry.files.iter().all(|(_, metadata)| age(metadata).is_some_and(|age| age >= self.settle))
     }
 
     async fn land(&self, entry: &Entry, landing: &mut dyn Landing) -> Result<(), Failure> {

@@ -310,8 +310,14 @@ fn subscribers(problems: &mut Problems, file: &PipelineFile) {
             // The address of a webhook is a secret: it is not repeated here (INV-7).
             problems.add(&["subscribers", &i, "webhook", "url"], "this is not an http or https address");
         }
+        if subscriber.changes.as_ref().is_some_and(|changes| changes.rows == 0) {
+            problems.add(&["subscribers", &i, "changes", "rows"], "a delivery has at least one row");
+        }
         for (k, wanted) in subscriber.events.iter().flat_map(|events| &events.types).enumerate() {
-            if !crate::event::kind::ALL.iter().any(|kind| kind == wanted || (wanted.ends_with('.') && kind.starts_with(wanted.as_str()))) {
+            use crate::event::kind;
+            // What no ledger has is given to nobody.
+            let mut given = kind::ALL.iter().filter(|kind| ![kind::TABLE_CHANGED, kind::RUN_WAITING].contains(kind));
+            if !given.any(|kind| kind == wanted || (wanted.ends_with('.') && kind.starts_with(wanted.as_str()))) {
                 problems
                     .add(&["subscribers", &i, "events", "types", &k.to_string()], format!("no event is of type `{wanted}`"))
                     .hint("a type such as `tidegate.run.published`, or its beginning, such as `tidegate.run.`");

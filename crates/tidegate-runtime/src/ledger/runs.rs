@@ -11,6 +11,7 @@ use tidegate_core::{
     changes::{Change, ChangesetInfo, Restatement},
     event::{Draft, kind},
     incident::Trouble,
+    pipeline::Pipeline,
     quarantine::Rejected,
     seam::Violation,
     trigger::Trigger,
@@ -192,6 +193,16 @@ impl Ledger {
         query.fetch_optional(&self.pool).await.map_err(sql)?.as_ref().map(read).transpose()
     }
 
+    /// The sensitive columns of a pipeline, as of its last run: also where its file is not there any more.
+    pub async fn sensitive_columns(&self, pipeline: &str) -> Result<Vec<String>> {
+        let row: Option<(Option<String>,)> = sqlx::query_as("SELECT sensitive FROM pipelines WHERE name = ?1")
+            .bind(pipeline.to_owned())
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(sql)?;
+        row.and_then(|(columns,)| columns).map_or_else(|| Ok(Vec::new()), |columns| serde_json::from_str(&columns).map_err(json))
+    }
+
     /// The W3C id of a run's trace.
     pub async fn trace_of(&self, id: RunId) -> Result<Option<String>> {
         let (trace,): (Option<String>,) =
@@ -240,14 +251,17 @@ pub fn from_everywhere(path: &str) -> String {
 }
 
 /// Makes a pipeline known, wherever it is asked for.
-pub async fn know_pipeline(tx: &mut Tx, name: &str, path: &str) -> Result<()> {
-    let path = from_everywhere(path);
-    sqlx::query("INSERT INTO pipelines (name, path) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET path = excluded.path")
-        .bind(name.to_owned())
-        .bind(path)
-        .execute(&mut **tx)
-        .await
-        .map_err(sql)?;
+pub async fn know_pipeline(tx: &mut Tx, pipeline: &Pipeline) -> Result<()> {
+    sqlx::query(
+        "INSERT INTO pipelines (name, path, sensitive) VALUES (?1, ?2, ?3) \
+         ON CONFLICT (name) DO UPDATE SET path = excluded.path, sensitive = excluded.sensitive",
+    )
+    .bind(pipeline.name().to_owned())
+    .bind(from_everywhere(&pipeline.path))
+    .bind(serde_json::to_string(&pipeline.sensitive_columns()).map_err(json)?)
+    .execute(&mut **tx)
+    .await
+    .map_err(sql)?;
     Ok(())
 }
 

@@ -5,7 +5,10 @@ use crate::error::{Result, sql};
 use jiff::Timestamp;
 use serde::Serialize;
 use std::time::Duration;
-use tidegate_core::{Failure, pipeline::From};
+use tidegate_core::{
+    Failure,
+    pipeline::{From, Subscriber},
+};
 
 /// How far a subscriber is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,24 +39,45 @@ fn millis(now: Timestamp, and: Duration) -> i64 {
 }
 
 impl Ledger {
-    /// Gives a subscriber that was never heard of its place: before everything, or after the newest event and run.
-    pub async fn meet_subscriber(&self, pipeline: &str, name: &str, changes: bool, from: From) -> Result<()> {
-        let newest = match (from, changes) {
-            (From::Beginning, _) => "0",
-            (From::Now, false) => "(SELECT coalesce(max(sequence), 0) FROM events)",
-            (From::Now, true) => "(SELECT coalesce(max(id), 0) FROM runs WHERE pipeline = ?1 AND state = 'published')",
-        };
-        let known: Option<(i64,)> = sqlx::query_as("SELECT position FROM subscribers WHERE pipeline = ?1 AND name = ?2")
+    /// Gives subscribers that were never heard of, or now want something else, their place: before everything, or after what
+    /// there is. Forgets those that are not there any more.
+    pub async fn meet_subscribers(&self, pipeline: &str, subscribers: &[Subscriber]) -> Result<()> {
+        let known: Vec<(String, String)> = sqlx::query_as("SELECT name, kind FROM subscribers WHERE pipeline = ?1")
             .bind(pipeline.to_owned())
-            .bind(name.to_owned())
-            .fetch_optional(&self.pool)
+            .fetch_all(&self.pool)
             .await
             .map_err(sql)?;
-        if known.is_some() {
-            return Ok(());
+        for (name, _) in known.iter().filter(|(name, _)| subscribers.iter().all(|subscriber| subscriber.name != *name)) {
+            sqlx::query("DELETE FROM subscribers WHERE pipeline = ?1 AND name = ?2")
+                .bind(pipeline.to_owned())
+                .bind(name.clone())
+                .execute(&self.writer)
+                .await
+                .map_err(sql)?;
         }
-        let query = format!("INSERT INTO subscribers (pipeline, name, position) VALUES (?1, ?2, {newest}) ON CONFLICT DO NOTHING");
-        sqlx::query(sqlx::AssertSqlSafe(query)).bind(pipeline.to_owned()).bind(name.to_owned()).execute(&self.writer).await.map_err(sql)?;
+        for subscriber in subscribers {
+            let kind = if subscriber.changes.is_some() { "changes" } else { "events" };
+            if known.iter().any(|(name, has)| *name == subscriber.name && has == kind) {
+                continue;
+            }
+            let position = match (subscriber.from, kind) {
+                (From::Beginning, _) => "0",
+                (From::Now, "events") => "(SELECT coalesce(max(sequence), 0) FROM events)",
+                (From::Now, _) => "(SELECT coalesce(max(id), 0) FROM runs WHERE pipeline = ?1 AND state = 'published')",
+            };
+            let query = format!(
+                "INSERT INTO subscribers (pipeline, name, kind, position) VALUES (?1, ?2, ?3, {position}) \
+                 ON CONFLICT (pipeline, name) DO UPDATE SET kind = excluded.kind, position = excluded.position, rows = 0, tries = 0, error = NULL \
+                 WHERE kind <> excluded.kind"
+            );
+            sqlx::query(sqlx::AssertSqlSafe(query))
+                .bind(pipeline.to_owned())
+                .bind(subscriber.name.clone())
+                .bind(kind)
+                .execute(&self.writer)
+                .await
+                .map_err(sql)?;
+        }
         Ok(())
     }
 

@@ -136,7 +136,7 @@ impl Service {
         conductor.delivery = Delivery::Deferred;
         let mut tx = conductor.ledger.begin().await?;
         for (_, pipeline) in &pipelines {
-            crate::ledger::runs::know_pipeline(&mut tx, pipeline.name(), &pipeline.path).await?;
+            crate::ledger::runs::know_pipeline(&mut tx, pipeline).await?;
         }
         tx.commit().await.map_err(crate::error::sql)?;
         let served = pipelines.into_iter().map(|(folder, pipeline)| {

@@ -17,6 +17,7 @@ use std::{
 use tidegate_core::{
     Failure,
     pipeline::{Pipeline, Source},
+    retry,
     seam::{Glance, Validators},
     trigger::Trigger,
 };
@@ -84,6 +85,8 @@ struct Poll {
     due: Option<Timestamp>,
     busy: bool,
     failures: u32,
+    /// Runs that failed in a row.
+    failed_runs: u32,
     /// Whether all sources have answered since the start.
     answered: bool,
     /// What each source showed when a run was last asked for.
@@ -142,7 +145,9 @@ impl Service {
             poll.busy = false;
             poll.failures = if failed.is_some() { poll.failures + 1 } else { 0 };
             let wait = every.saturating_mul(1 << poll.failures.min(10)).min(LONGEST_WAIT.max(every));
-            poll.due = Some(later(now, wait.mul_f64(0.9 + 0.2 * jitter())));
+            let next = Some(later(now, wait.mul_f64(0.9 + 0.2 * jitter())));
+            // A run that failed meanwhile may have put it off for longer.
+            poll.due = if poll.failed_runs > 0 { poll.due.max(next) } else { next };
         });
         if let Some(failure) = failed {
             polled("failed");
@@ -150,18 +155,27 @@ impl Service {
         }
     }
 
-    /// Forgets what a pipeline's sources showed: a run could not use it, and it is news again.
-    pub(super) fn forget_shown(&self, pipeline: &str) {
+    /// Forgets what a pipeline's sources showed: a run could not use it, and it is news again, after a while that grows.
+    pub(super) fn put_off(&self, pipeline: &str) {
         for look in [Look::Sources, Look::Folders] {
-            self.polls.update(pipeline, look, |poll| poll.shown.clear());
+            self.polls.update(pipeline, look, |poll| {
+                poll.shown.clear();
+                poll.failed_runs += 1;
+                let wait = later(self.now(), retry::backoff(poll.failed_runs + 2, jitter()));
+                poll.due = poll.due.max(Some(wait));
+            });
         }
     }
 
     /// Looks into the folders of a pipeline now: where a run took one file, the next may be waiting.
     pub(super) fn look_again(&self, pipeline: &Pipeline) {
-        if pipeline.takes_files() {
-            self.polls.update(pipeline.name(), Look::Folders, |poll| poll.due = Some(self.now()));
-        }
+        self.polls.update(pipeline.name(), Look::Sources, |poll| poll.failed_runs = 0);
+        self.polls.update(pipeline.name(), Look::Folders, |poll| {
+            poll.failed_runs = 0;
+            if pipeline.takes_files() {
+                poll.due = Some(self.now());
+            }
+        });
     }
 
     /// Looks at every source, and asks for a run if one has something new.

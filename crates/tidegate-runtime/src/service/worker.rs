@@ -47,7 +47,6 @@ impl Service {
         let Some(pipeline) = self.pipeline(&claim.pipeline) else { return Ok(false) };
         let verdict = self.run_claimed(&pipeline, &claim).await;
         self.settle(&claim, verdict).await?;
-        self.look_again(&pipeline);
         Ok(true)
     }
 
@@ -91,11 +90,12 @@ impl Service {
     fn judge(&self, pipeline: &Pipeline, claim: &Claim, last: Option<&Ended>) -> Verdict {
         let Some(last) = last else { return Verdict::Done };
         if last.receipt.outcome == Outcome::Failed {
-            self.forget_shown(&claim.pipeline);
+            self.put_off(&claim.pipeline);
         }
         if let Some(failure) = last.receipt.error.as_ref().filter(|_| last.receipt.outcome == Outcome::Failed) {
             return self.again(pipeline, claim, failure);
         }
+        self.look_again(pipeline);
         // Published, and a destination is behind: it catches up without waiting for the next trigger.
         match last.after.first() {
             Some(failure) => self.again(pipeline, claim, failure),

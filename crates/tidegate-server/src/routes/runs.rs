@@ -78,13 +78,17 @@ async fn changes(state: Shared, Path(run): Path<i64>, Query(page): Query<Page>) 
     let (run, pipeline) = of(&state, run).await?;
     let conductor = &state.service.conductor;
     let Some(changeset) = run.changeset.as_ref() else {
-        return Ok(Json(json!({ "run": run.id, "table": run.table, "key": run.key, "of": 0, "next": null, "changes": [] })));
+        return Ok(Json(
+            json!({ "run": run.id, "state": run.state, "table": run.table, "key": run.key, "of": 0, "next": null, "changes": [] }),
+        ));
     };
     let most = usize::try_from(page.limit.clamp(1, MOST)).unwrap_or_default();
     let changes = conductor.plane.changes(&pipeline, &conductor.home.changeset_file(changeset), page.first, most).await?;
     let until = page.first + changes.len() as u64;
     let next = (until < changeset.rows).then_some(until);
-    Ok(Json(json!({ "run": run.id, "table": run.table, "key": run.key, "of": changeset.rows, "next": next, "changes": changes })))
+    Ok(Json(
+        json!({ "run": run.id, "state": run.state, "table": run.table, "key": run.key, "of": changeset.rows, "next": next, "changes": changes }),
+    ))
 }
 
 async fn approve(state: Shared, Path(run): Path<i64>) -> Result<Json<Value>> {

@@ -52,7 +52,7 @@ pub async fn history(context: &Context, args: HistoryArgs) -> Ending {
     } else {
         last.key.iter().cloned().zip(args.key.iter().cloned()).collect()
     };
-    let veil = context.veil(&ledger, &last.pipeline).await;
+    let veil = context.veil(&ledger, &last.pipeline).await?;
     let statements = context.tables().history(&args.table, &wanted, &last.key, &veil).await.map_err(Failure::from)?;
     for statement in &statements {
         match context.terminal.format() {

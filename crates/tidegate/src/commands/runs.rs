@@ -87,7 +87,7 @@ pub async fn show(context: &Context, args: ShowArgs) -> Ending {
         context.terminal.json(&json!({ "run": run.id, "kind": run.kind, "state": run.state, "tries": run.tries, "set_aside": run.set_aside, "receipt": run.receipt, "report": run.report, "changeset": run.changeset, "publications": publications }));
         return Ok(0);
     }
-    let sensitive = !context.veil(&ledger, &run.pipeline).await.is_empty();
+    let sensitive = !context.veil(&ledger, &run.pipeline).await?.is_empty();
     let terminal = &context.terminal;
     match &run.receipt {
         Some(receipt) => receipt_text(receipt, &run.report).iter().for_each(|line| terminal.text(line)),
@@ -178,7 +178,7 @@ pub async fn diff(context: &Context, args: DiffArgs) -> Ending {
         context.terminal.remark(&format!("run {} changed no rows", run.id));
         return Ok(0);
     };
-    let veil = context.veil(&ledger, &run.pipeline).await;
+    let veil = context.veil(&ledger, &run.pipeline).await?;
     let file = context.home.changeset_file(changeset);
     if !file.exists() {
         return Err(Failure::new(Code::TG407, format!("the changeset of run {} is not there any more: {}", run.id, file.display())).into());

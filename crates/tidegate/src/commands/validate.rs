@@ -37,9 +37,10 @@ pub async fn validate(context: &Context, args: ValidateArgs) -> Ending {
         let templates = tidegate_connectors::render::Templates::new();
         for (i, notifier) in pipeline.file.notify.iter().enumerate() {
             let place = i.to_string();
-            if let Err(failure) = templates.render(&tidegate_connectors::render::sample(&pipeline), notifier.template.as_ref()) {
-                failures.push(failure.at(pipeline.location(&["notify", &place, "template"])));
-            }
+            let wrong = tidegate_connectors::render::samples(&pipeline)
+                .iter()
+                .find_map(|sample| templates.render(sample, notifier.template.as_ref()).err());
+            failures.extend(wrong.map(|failure| failure.at(pipeline.location(&["notify", &place, "template"]))));
             if !notifier.is_on() {
                 context.terminal.remark(&format!(
                     "note: the {} notifier of {} has nobody to tell, so it is off",
