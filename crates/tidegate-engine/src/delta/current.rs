@@ -31,7 +31,7 @@ use datafusion::{
 use deltalake_core::DeltaTable;
 use parquet::arrow::{
     ProjectionMask,
-    arrow_reader::{ParquetRecordBatchReaderBuilder, statistics::StatisticsConverter},
+    arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder, statistics::StatisticsConverter},
 };
 use std::{
     fs::File,
@@ -248,12 +248,15 @@ pub(super) fn read_file(file: &DataFile, schema: &SchemaRef) -> Result<Batches> 
     Ok(Box::new(reader.map(move |batch| adapt(&batch.map_err(&altered)?, &schema))))
 }
 
-/// The rows of row groups beside each other of a file that has the columns of `schema`.
+/// The rows of row groups beside each other, read as `schema`: the file's own columns, maybe with texts as views.
 pub(super) fn read_groups(file: &DataFile, groups: std::ops::Range<usize>, schema: &SchemaRef) -> Result<Batches> {
-    let reader = open(file)?.with_row_groups(groups.collect()).with_batch_size(8192).build()?;
-    let (schema, path) = (Arc::clone(schema), file.path.clone());
-    let altered = move |error: arrow::error::ArrowError| EngineError::Altered { path: path.clone(), why: error.to_string() };
-    Ok(Box::new(reader.map(move |batch| adapt(&batch.map_err(&altered)?, &schema))))
+    let path = file.path.clone();
+    let altered = move |why: String| EngineError::Altered { path: path.clone(), why };
+    let handle = File::open(&file.path).map_err(|error| altered(error.to_string()))?;
+    let options = ArrowReaderOptions::new().with_schema(Arc::clone(schema));
+    let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(handle, options).map_err(|error| altered(error.to_string()))?;
+    let reader = builder.with_row_groups(groups.collect()).with_batch_size(8192).build()?;
+    Ok(Box::new(reader.map(move |batch| batch.map_err(|error| altered(error.to_string())))))
 }
 
 /// Gives a batch the columns of `schema`, by name.

@@ -6,8 +6,12 @@ use crate::{
     order::Order,
     staged::Batches,
 };
-use arrow::{array::RecordBatch, compute::interleave_record_batch, datatypes::SchemaRef};
-use std::cmp::Ordering;
+use arrow::{
+    array::RecordBatch,
+    compute::{cast, interleave_record_batch},
+    datatypes::SchemaRef,
+};
+use std::{cmp::Ordering, sync::Arc};
 use tidegate_core::changes::Op;
 
 /// Rows gathered before they are handed on.
@@ -25,6 +29,12 @@ impl Slice {
     pub(super) fn new(batch: &RecordBatch, table: &SchemaRef) -> Result<Self> {
         let columns: Vec<usize> = table.fields().iter().map(|field| batch.schema().index_of(field.name())).collect::<Result<_, _>>()?;
         Ok(Self { rows: batch.project(&columns)?, ops: ops(batch)? })
+    }
+
+    /// With its columns as `schema` has them.
+    pub(super) fn cast(&self, schema: &SchemaRef) -> Result<Self> {
+        let columns = self.rows.columns().iter().zip(schema.fields()).map(|(column, field)| cast(column, field.data_type()));
+        Ok(Self { rows: RecordBatch::try_new(Arc::clone(schema), columns.collect::<Result<_, _>>()?)?, ops: self.ops.clone() })
     }
 
     pub(super) fn slice(&self, start: usize, length: usize) -> Self {

@@ -10,7 +10,7 @@ use super::{
 use crate::{error::Result, order::Order, parquet_file::ParquetFile};
 use arrow::{
     array::{Array as _, RecordBatch},
-    datatypes::{Schema, SchemaRef},
+    datatypes::{DataType, Schema, SchemaRef},
 };
 use parquet::{arrow::arrow_reader::statistics::StatisticsConverter, file::metadata::ParquetMetaData};
 use std::{fs::File, sync::Arc};
@@ -31,6 +31,14 @@ pub(super) struct Base {
 struct Stretch {
     groups: std::ops::Range<usize>,
     changes: Vec<Slice>,
+}
+
+fn with_views(schema: &SchemaRef) -> SchemaRef {
+    let fields = schema.fields().iter().map(|field| match field.data_type() {
+        DataType::Utf8 => Arc::new(field.as_ref().clone().with_data_type(DataType::Utf8View)),
+        _ => Arc::clone(field),
+    });
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 
 impl Base {
@@ -68,13 +76,16 @@ impl Base {
         order: &Order,
         out: &mut ParquetFile,
     ) -> Result<()> {
+        // Texts are only passed on: as views they are not copied on the way.
+        let views = with_views(schema);
         for stretch in self.stretches(changes, order)? {
             if stretch.changes.is_empty() {
                 out.copy_group(&self.file, self.metadata.row_group(stretch.groups.start))?;
                 continue;
             }
-            let rows = current::read_groups(file, stretch.groups, schema)?;
-            merge::merge(rows, &stretch.changes, order, &mut |rows| out.write(&rows))?;
+            let rows = current::read_groups(file, stretch.groups, &views)?;
+            let changes = stretch.changes.iter().map(|slice| slice.cast(&views)).collect::<Result<Vec<_>>>()?;
+            merge::merge(rows, &changes, order, &mut |rows| out.write(&rows))?;
             out.end_group()?;
         }
         Ok(())
