@@ -164,7 +164,7 @@ impl World {
     fn check(&self, accepted: &AcceptedIds, published: &str, seen: &Arc<Mutex<Vec<i64>>>) {
         let environment = &self.environment;
         let accepted = accepted.lock().unwrap().clone();
-        let deadline = Instant::now() + Duration::from_secs(120);
+        let deadline = Instant::now() + Duration::from_secs(120 + self.cycles);
         let ids = |rows: Vec<Value>| -> Vec<u64> { rows.iter().map(|row| row["id"].as_u64().unwrap()).collect() };
         let (table, bad) = loop {
             let table = ids(environment.query("SELECT id FROM p"));

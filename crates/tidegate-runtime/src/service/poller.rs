@@ -167,15 +167,19 @@ impl Service {
         }
     }
 
+    /// Notes that a run could use what it found.
+    pub(super) fn succeeded(&self, pipeline: &str) {
+        for look in [Look::Sources, Look::Folders] {
+            self.polls.update(pipeline, look, |poll| poll.failed_runs = 0);
+        }
+    }
+
     /// Looks into the folders of a pipeline now: where a run took one file, the next may be waiting.
-    pub(super) fn look_again(&self, pipeline: &Pipeline) {
-        self.polls.update(pipeline.name(), Look::Sources, |poll| poll.failed_runs = 0);
-        self.polls.update(pipeline.name(), Look::Folders, |poll| {
-            poll.failed_runs = 0;
-            if pipeline.takes_files() {
-                poll.due = Some(self.now());
-            }
-        });
+    pub(super) async fn look_again(&self, pipeline: &Arc<Pipeline>) -> Result<()> {
+        let mut failed = 0;
+        self.polls.update(pipeline.name(), Look::Folders, |poll| failed = poll.failed_runs);
+        let is_on = pipeline.takes_files() && Look::Folders.every(pipeline).is_some();
+        if is_on && failed == 0 { self.poll_one(pipeline, Look::Folders).await } else { Ok(()) }
     }
 
     /// Looks at every source, and asks for a run if one has something new.

@@ -47,6 +47,7 @@ impl Service {
         let Some(pipeline) = self.pipeline(&claim.pipeline) else { return Ok(false) };
         let verdict = self.run_claimed(&pipeline, &claim).await;
         self.settle(&claim, verdict).await?;
+        self.look_again(&pipeline).await?;
         Ok(true)
     }
 
@@ -95,7 +96,7 @@ impl Service {
         if let Some(failure) = last.receipt.error.as_ref().filter(|_| last.receipt.outcome == Outcome::Failed) {
             return self.again(pipeline, claim, failure);
         }
-        self.look_again(pipeline);
+        self.succeeded(&claim.pipeline);
         // Published, and a destination is behind: it catches up without waiting for the next trigger.
         match last.after.first() {
             Some(failure) => self.again(pipeline, claim, failure),
