@@ -21,6 +21,7 @@ mod external_readers;
 mod faults;
 mod house_rules;
 mod invariants;
+mod keys;
 mod modes;
 mod notifications;
 mod pipelines;

@@ -29,6 +29,8 @@ pub enum EngineError {
     Shape(String),
     #[error("column `{column}` was {before} in the table and would now be {after}")]
     TypeChanged { column: String, before: String, after: String },
+    #[error("the table `{table}` has the key {had}, and the pipeline file now says {has}")]
+    KeyChanged { table: String, had: String, has: String },
     #[error("the work needs more memory than the limit of {limit} allows")]
     Memory { limit: String, source: Box<dyn std::error::Error + Send + Sync> },
     #[error("check `{name}` found {rows} violations")]
@@ -106,7 +108,7 @@ impl EngineError {
             Self::TooManyRejected { .. } => Code::TG208,
             Self::Sql { running: false, .. } => Code::TG301,
             Self::Sql { running: true, .. } | Self::DataFusion(_) => Code::TG302,
-            Self::Shape(_) => Code::TG303,
+            Self::Shape(_) | Self::KeyChanged { .. } => Code::TG303,
             Self::TypeChanged { .. } => Code::TG307,
             Self::Memory { .. } => Code::TG306,
             Self::Check { .. } => Code::TG304,
@@ -149,6 +151,9 @@ impl From<EngineError> for Failure {
             EngineError::Memory { .. } => failure = failure.hint("raise `limits: { memory: … }` in the pipeline file"),
             EngineError::TypeChanged { .. } => {
                 failure = failure.hint("cast it to the old type in the SQL, or give the table another name and load it anew");
+            }
+            EngineError::KeyChanged { .. } => {
+                failure = failure.hint("give the table another name: it is loaded anew, and the old one keeps its history");
             }
             EngineError::TooManyRejected { .. } => {
                 failure = failure.hint("the column types may not fit this file; or raise `limits: { max_quarantine: … }`");

@@ -201,6 +201,19 @@ impl Preparation<'_> {
         let key = self.key(schema)?;
         // Without a key, an append-only table takes every row for a new one, and keeps no order.
         let unkeyed_append = table.mode == Mode::Append && table.key.is_empty();
+        if let Some(order) = current.order() {
+            let had: BTreeSet<&str> = order.iter().map(String::as_str).filter(|name| !name.is_empty()).collect();
+            let before = current.schema();
+            let has: BTreeSet<&str> = match table.key.is_empty() {
+                true if unkeyed_append => BTreeSet::new(),
+                true => before.fields().iter().map(|field| field.name().as_str()).collect(),
+                false => table.key.iter().map(String::as_str).collect(),
+            };
+            // What was said of rows by one key cannot be told by another: neither the diff nor the history would be true.
+            if had != has {
+                return Err(EngineError::KeyChanged { table: table.name.clone(), had: listed(&had), has: listed(&has) });
+            }
+        }
         let order = match current.order() {
             _ if unkeyed_append => Order { columns: Vec::new() },
             Some(names) => Order::by_names(schema, names)?,
@@ -415,4 +428,9 @@ pub(crate) fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordB
 fn relative(path: &Path) -> String {
     let parts: Vec<String> = path.components().rev().take(3).map(|part| part.as_os_str().to_string_lossy().into_owned()).collect();
     parts.into_iter().rev().collect::<Vec<_>>().join("/")
+}
+
+/// A key, for people.
+fn listed(names: &BTreeSet<&str>) -> String {
+    if names.is_empty() { "none".to_owned() } else { names.iter().copied().collect::<Vec<_>>().join(", ") }
 }

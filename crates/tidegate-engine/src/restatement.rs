@@ -146,7 +146,7 @@ impl Restated {
             rows: self.rows,
             oldest: self.oldest.as_ref().map(|(_, text)| text.clone()),
             newest: self.newest.as_ref().map(|(_, text)| text.clone()),
-            days_back: self.newest_day.zip(oldest_day).map(|(newest, oldest)| i64::from(newest) - i64::from(oldest)),
+            days_back: self.newest_day.zip(oldest_day).map(|(newest, oldest)| (i64::from(newest) - i64::from(oldest)).max(0)),
             columns: self.columns.iter().filter(|shift| shift.rows > 0).cloned().collect(),
         }
     }

@@ -79,6 +79,7 @@ CREATE INDEX pushed_by_age ON pushed (at);
 ALTER TABLE outbox ADD COLUMN not_before INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE outbox ADD COLUMN lease_until INTEGER NOT NULL DEFAULT 0;
 
+CREATE INDEX runs_by_table ON runs (table_name, pipeline);
 ALTER TABLE runs ADD COLUMN triggers TEXT;    -- JSON: what asked for it
 ALTER TABLE runs ADD COLUMN trace TEXT;       -- W3C trace id
 ALTER TABLE runs ADD COLUMN cancel INTEGER NOT NULL DEFAULT 0; -- somebody wants it to end

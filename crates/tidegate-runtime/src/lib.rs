@@ -144,6 +144,10 @@ impl Conductor {
     /// Runs a pipeline: what is left over first, then what is new. The last of the ended runs is the newest.
     pub async fn run(&self, pipeline: &Arc<Pipeline>, options: RunOptions) -> Result<Vec<Ended>> {
         let _lock = self.lock(pipeline)?;
+        if let Some(owner) = self.ledger.other_owner(pipeline.table(), pipeline.name()).await? {
+            let what = format!("the table `{}` is that of pipeline `{owner}`", pipeline.table());
+            return Err(Failure::new(tidegate_core::Code::TG303, what).hint("give one of them another `table: { name: … }`"));
+        }
         self.find_again(pipeline).await?;
         self.meet_subscribers(pipeline).await?;
         let Recovered { mut ended, behind, go_on } = self.recover(pipeline).await?;

@@ -134,7 +134,7 @@ impl Terminal {
             let run = ended.receipt.run.map_or_else(String::new, |run| format!(" {run}"));
             self.remark(&format!("{YELLOW}held{RESET}: {}", held.reasons.join("; ")));
             if ended.receipt.run.is_some() {
-                self.remark(&format!("hint: `tidegate diff{run}` shows what would change; `tidegate approve{run}` or `tidegate discard{run}` decides; the next sane publication releases it"));
+                self.remark(&format!("hint: `tidegate diff{run}` shows what would change; `tidegate approve{run}` or `tidegate discard{run}` decides; the next sane publication releases it, unless its pipeline reads only what is new"));
             }
         }
         for violation in ended.report.violations.iter().filter(|_| ended.receipt.outcome != Outcome::Held) {
@@ -293,7 +293,10 @@ pub fn change_text(change: &Change) -> String {
             let differing = after.iter().filter(|(name, value)| before.get(*name) != Some(value));
             let cells = differing
                 .map(|(name, value)| format!("{name} {} → {}", before.get(name).map_or_else(|| "∅".to_owned(), show), show(value)));
-            format!("{YELLOW}~{RESET} {key}  {}", cells.collect::<Vec<_>>().join("  "))
+            let cells = cells.collect::<Vec<_>>();
+            // Masked values look the same before and after.
+            let shown = if cells.is_empty() { "(in sensitive columns)".to_owned() } else { cells.join("  ") };
+            format!("{YELLOW}~{RESET} {key}  {shown}")
         }
         _ => key,
     }

@@ -204,6 +204,9 @@ fn columns(problems: &mut Problems, source_name: &str, source: &Source) {
             format!("source `{source_name}` has no date or timestamp column `{name}` that may be shown"),
         );
     }
+    if source.silence.as_ref().is_some_and(|silence| silence.after.0.is_zero()) {
+        problems.add(&["sources", source_name, "silence", "after"], "a publisher would always be silent");
+    }
     for (i, column) in source.key.iter().enumerate() {
         if !source.columns.contains_key(column) {
             problems.add(

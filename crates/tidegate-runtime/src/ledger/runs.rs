@@ -193,6 +193,18 @@ impl Ledger {
         query.fetch_optional(&self.pool).await.map_err(sql)?.as_ref().map(read).transpose()
     }
 
+    /// Another pipeline that has run for this table.
+    pub async fn other_owner(&self, table: &str, pipeline: &str) -> Result<Option<String>> {
+        let (first, last): (Option<String>, Option<String>) = sqlx::query_as(
+            "SELECT (SELECT min(pipeline) FROM runs WHERE table_name = ?1), (SELECT max(pipeline) FROM runs WHERE table_name = ?1)",
+        )
+        .bind(table.to_owned())
+        .fetch_one(&self.pool)
+        .await
+        .map_err(sql)?;
+        Ok([first, last].into_iter().flatten().find(|owner| owner != pipeline))
+    }
+
     /// The sensitive columns of a pipeline, as of its last run: also where its file is not there any more.
     pub async fn sensitive_columns(&self, pipeline: &str) -> Result<Vec<String>> {
         let row: Option<(Option<String>,)> = sqlx::query_as("SELECT sensitive FROM pipelines WHERE name = ?1")

@@ -29,14 +29,20 @@ pub async fn doctor(context: &Context, args: DoctorArgs) -> Ending {
         if !std::path::Path::new(&path).exists() {
             find(&name, format!("its file {path} is not there"), "run it from where it lies now");
         }
-        for run in ledger.runs_in(&name, RunState::Running, RunId(0)).await? {
+        let now = crate::context::clock()();
+        let at_work = ledger
+            .queue()
+            .await?
+            .iter()
+            .any(|entry| entry.pipeline == name && entry.state == "leased" && entry.lease_until.is_some_and(|until| until >= now));
+        for run in ledger.runs_in(&name, RunState::Running, RunId(0)).await?.into_iter().filter(|_| !at_work) {
             find(&name, format!("run {} was interrupted", run.id), "the next `tidegate run` goes on with it first");
         }
         for run in ledger.runs_in(&name, RunState::Done(Outcome::Held), RunId(0)).await? {
             find(
                 &name,
                 format!("run {} is held", run.id),
-                "`tidegate diff`, then `approve` or `discard`; the next sane publication releases it",
+                "`tidegate diff`, then `approve` or `discard`; the next sane publication releases it, unless its pipeline reads only what is new",
             );
         }
         let settled = ledger.last_settled(&name).await?;

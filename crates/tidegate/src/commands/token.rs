@@ -73,6 +73,11 @@ pub async fn token(context: &Context, command: TokenCommand) -> Ending {
                     .into());
             }
             context.terminal.remark(&format!("the token {name} is refused from now on"));
+            if ledger.tokens().await?.is_empty() {
+                context
+                    .terminal
+                    .remark("warning: that was the last one: on a loopback address everybody on this machine may do everything again");
+            }
         }
     }
     Ok(0)
