@@ -26,6 +26,12 @@ impl Ledger {
         Ok(Some(Told { last: time(&last)?, told: serde_json::from_str(&told).map_err(json)? }))
     }
 
+    /// The pipelines that have silent sources.
+    pub async fn pipelines_with_silences(&self) -> Result<Vec<String>> {
+        let rows: Vec<(String,)> = sqlx::query_as("SELECT DISTINCT pipeline FROM silences").fetch_all(&self.pool).await.map_err(sql)?;
+        Ok(rows.into_iter().map(|(pipeline,)| pipeline).collect())
+    }
+
     /// The silent sources of a pipeline, with what was newest.
     pub async fn silences(&self, pipeline: &str) -> Result<Vec<(String, String)>> {
         sqlx::query_as("SELECT source, last FROM silences WHERE pipeline = ?1 ORDER BY source")

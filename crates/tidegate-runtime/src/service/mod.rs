@@ -216,7 +216,11 @@ impl Service {
 
     /// Tells of publishers that have fallen silent, and of those that are heard again.
     pub async fn watch_silences(&self) -> Result<()> {
-        for pipeline in self.pipelines() {
+        let told = self.conductor.ledger.pipelines_with_silences().await?;
+        // One question for all of those that nobody waits for.
+        let watched = |pipeline: &Pipeline| pipeline.file.sources.values().any(|source| source.silence.is_some());
+        for pipeline in self.pipelines().into_iter().filter(|pipeline| watched(pipeline) || told.iter().any(|name| name == pipeline.name()))
+        {
             self.conductor.watch_silence(&pipeline).await?;
         }
         Ok(())
