@@ -73,6 +73,8 @@ fn a_bad_file_blocks_no_other_and_can_be_replayed() {
     assert_eq!(outcomes.last().map(String::as_str), Some("published"), "{}", ran.stderr);
     assert_eq!(archived(&environment), ["1.csv", "2.csv"]);
     assert_eq!(environment.query("SELECT count(*) AS n FROM t")[0]["n"], 1);
+    let planned = environment.expect(0, &["plan", "small", "-o", "json"]).receipts().remove(0);
+    assert_eq!(counts(&planned), [0, 0, 0, 1], "what was taken is not planned once more");
 }
 
 #[test]

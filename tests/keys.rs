@@ -30,3 +30,15 @@ fn a_table_has_one_pipeline() {
     assert!(refused.code == Some(1) && refused.stderr.contains("is that of pipeline `small`"), "{refused:?}");
     environment.expect(0, &["run", "small"]);
 }
+
+#[test]
+fn a_pipeline_with_a_new_name_goes_on_with_its_table() {
+    let environment = Environment::new();
+    environment.write("small/pipeline.yaml", SMALL);
+    environment.write("in.csv", "id,n\n1,1\n");
+    environment.expect(0, &["run", "small"]);
+    environment.write("small/pipeline.yaml", SMALL.replace("name: small", "name: renamed"));
+    environment.write("in.csv", "id,n\n1,2\n2,2\n");
+    let receipt = environment.receipt("small");
+    assert_eq!((crate::environment::counts(&receipt), receipt["rows_before"].as_u64()), ([1, 1, 0, 0], Some(1)), "{receipt}");
+}

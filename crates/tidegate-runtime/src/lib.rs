@@ -144,7 +144,12 @@ impl Conductor {
     /// Runs a pipeline: what is left over first, then what is new. The last of the ended runs is the newest.
     pub async fn run(&self, pipeline: &Arc<Pipeline>, options: RunOptions) -> Result<Vec<Ended>> {
         let _lock = self.lock(pipeline)?;
-        if let Some(owner) = self.ledger.other_owner(pipeline.table(), pipeline.name()).await? {
+        // A pipeline that was given another name in its place goes on with its table.
+        let path = ledger::runs::from_everywhere(&pipeline.path);
+        let known = self.ledger.pipelines().await?;
+        if let Some(owner) = self.ledger.other_owner(pipeline.table(), pipeline.name()).await?
+            && known.iter().any(|(name, at)| *name == owner && *at != path)
+        {
             let what = format!("the table `{}` is that of pipeline `{owner}`", pipeline.table());
             return Err(Failure::new(tidegate_core::Code::TG303, what).hint("give one of them another `table: { name: … }`"));
         }

@@ -28,6 +28,7 @@ use crate::{
 };
 use std::process::ExitCode;
 use tidegate_core::Outcome;
+use tidegate_runtime::Ended;
 
 /// Does what was typed.
 pub async fn dispatch(cli: Cli) -> ExitCode {
@@ -82,5 +83,15 @@ pub fn exit_code(outcome: Outcome) -> u8 {
         Outcome::Failed => 1,
         Outcome::Held => 3,
         Outcome::Waiting => 4,
+    }
+}
+
+/// The exit code of a run that ended: 1 also if somebody could not be told of it, or is behind. What is held stays held
+/// until somebody decides, also for a run that found nothing new.
+pub fn code_of(ended: &Ended) -> u8 {
+    match (&ended.after[..], &ended.receipt.held) {
+        ([_, ..], _) => 1,
+        ([], Some(_)) => exit_code(Outcome::Held),
+        ([], None) => exit_code(ended.receipt.outcome),
     }
 }

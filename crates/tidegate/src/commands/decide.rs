@@ -1,6 +1,6 @@
 //! `approve`, `discard`, `replay`.
 
-use super::exit_code;
+use super::code_of;
 use crate::context::{Context, Ending};
 use clap::Args;
 use tidegate_core::RunId;
@@ -19,7 +19,7 @@ pub async fn approve(context: &Context, args: ApproveArgs) -> Ending {
     let pipeline = context.pipeline_of(&conductor.ledger, &run.pipeline).await?;
     let ended = conductor.approve(&pipeline, run.id).await?;
     context.terminal.ended(&ended);
-    Ok(exit_code(ended.receipt.outcome))
+    Ok(code_of(&ended))
 }
 
 /// Drop a held run
@@ -55,5 +55,5 @@ pub async fn replay(context: &Context, args: ReplayArgs) -> Ending {
     let pipeline = context.pipeline_of(&conductor.ledger, &run.pipeline).await?;
     let ended = conductor.replay(&pipeline, run.id).await?;
     context.terminal.ended(&ended);
-    Ok(exit_code(ended.receipt.outcome))
+    Ok(code_of(&ended))
 }

@@ -1,6 +1,6 @@
 //! `run` and `plan`.
 
-use super::exit_code;
+use super::{code_of, exit_code};
 use crate::{
     cli::Output,
     context::{Context, Ending},
@@ -9,8 +9,8 @@ use crate::{
 };
 use clap::Args;
 use std::{path::PathBuf, sync::Arc};
-use tidegate_core::{Outcome, pipeline::Pipeline, trigger::Trigger};
-use tidegate_runtime::{Conductor, Ended, RunOptions};
+use tidegate_core::{pipeline::Pipeline, trigger::Trigger};
+use tidegate_runtime::{Conductor, RunOptions};
 
 /// Run pipelines
 #[derive(Debug, Args)]
@@ -59,18 +59,13 @@ async fn run_one(context: &Context, conductor: &Conductor, pipeline: &Arc<Pipeli
                 context.terminal.ended(ended);
             }
             // A publication that failed again does not make the newer one's success a failure.
-            ended.last().map_or(0, |last| if last.after.is_empty() { code_of(last) } else { 1 })
+            ended.last().map_or(0, code_of)
         }
         Err(failure) => {
             context.terminal.failure(&failure, Some("nothing was written"));
             1
         }
     }
-}
-
-/// What is held stays held until somebody decides, also for a run that found nothing new.
-fn code_of(ended: &Ended) -> u8 {
-    exit_code(if ended.receipt.held.is_some() { Outcome::Held } else { ended.receipt.outcome })
 }
 
 /// Say what a run would change
