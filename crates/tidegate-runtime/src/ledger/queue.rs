@@ -90,21 +90,22 @@ impl Ledger {
         tx.commit().await.map_err(sql)
     }
 
+    /// Whether there is anything to take at all. Looked at before a transaction is begun, which would wait for those of others.
+    pub async fn is_due(&self, now: Timestamp) -> Result<bool> {
+        let due: Option<(i64,)> = sqlx::query_as(
+            "SELECT 1 FROM queue WHERE (state = 'waiting' AND not_before <= ?1) OR (state = 'leased' AND lease_until <= ?1) LIMIT 1",
+        )
+        .bind(now.as_millisecond())
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(sql)?;
+        Ok(due.is_some())
+    }
+
     /// Takes the next entry that is due: first one whose process died, then the pipeline that was served longest ago. None
     /// if nothing is due, or as many runs are at work as may be. Only `pipelines` are considered.
     pub async fn claim(&self, owner: &str, pipelines: &[String], most: usize, lease: Duration, now: Timestamp) -> Result<Option<Claim>> {
         let millis = now.as_millisecond();
-        // Looked at before a transaction is begun, which would wait for those of others.
-        let due: Option<(i64,)> = sqlx::query_as(
-            "SELECT 1 FROM queue WHERE (state = 'waiting' AND not_before <= ?1) OR (state = 'leased' AND lease_until <= ?1) LIMIT 1",
-        )
-        .bind(millis)
-        .fetch_optional(&self.pool)
-        .await
-        .map_err(sql)?;
-        if due.is_none() {
-            return Ok(None);
-        }
         let names = serde_json::to_string(pipelines).map_err(json)?;
         let mut tx = self.begin().await?;
         let (at_work,): (i64,) = sqlx::query_as("SELECT count(*) FROM queue WHERE state = 'leased' AND lease_until > ?1")

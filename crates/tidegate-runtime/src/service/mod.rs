@@ -107,6 +107,8 @@ pub struct Service {
     due: Mutex<BTreeMap<String, (tidegate_core::pipeline::Schedule, Timestamp)>>,
     /// The newest event that downstream pipelines were looked at for.
     followed: std::sync::atomic::AtomicI64,
+    /// Where the look at the pipelines' files goes on.
+    reloaded: std::sync::atomic::AtomicUsize,
     polls: poller::Polls,
     sending: outbox::Sending,
     serving: subscribers::Serving,
@@ -155,6 +157,7 @@ impl Service {
             wake: Notify::new(),
             due: Mutex::default(),
             followed: std::sync::atomic::AtomicI64::new(-1),
+            reloaded: std::sync::atomic::AtomicUsize::new(0),
             polls: poller::Polls::default(),
             sending: outbox::Sending::default(),
             serving: subscribers::Serving::default(),

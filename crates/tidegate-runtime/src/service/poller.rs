@@ -67,16 +67,21 @@ impl Look {
     }
 }
 
+/// Longest time for which nobody is gone through: pipelines may have been read again meanwhile.
+const QUIET: Duration = Duration::from_secs(2);
+
 /// How polling stands.
 pub(super) struct Polls {
     next: Mutex<BTreeMap<(String, Look), Poll>>,
+    /// Before these moments nobody's turn comes, so that a thousand pipelines need not be gone through each time.
+    quiet: Mutex<BTreeMap<Look, Timestamp>>,
     hosts: Mutex<HashMap<String, Arc<Semaphore>>>,
     at_once: Arc<Semaphore>,
 }
 
 impl Default for Polls {
     fn default() -> Self {
-        Self { next: Mutex::default(), hosts: Mutex::default(), at_once: Arc::new(Semaphore::new(AT_ONCE)) }
+        Self { next: Mutex::default(), quiet: Mutex::default(), hosts: Mutex::default(), at_once: Arc::new(Semaphore::new(AT_ONCE)) }
     }
 }
 
@@ -98,6 +103,18 @@ struct Poll {
 impl Polls {
     fn update(&self, pipeline: &str, look: Look, change: impl FnOnce(&mut Poll)) {
         change(self.next.lock().unwrap_or_else(PoisonError::into_inner).entry((pipeline.to_owned(), look)).or_default());
+    }
+
+    fn quiet(&self) -> std::sync::MutexGuard<'_, BTreeMap<Look, Timestamp>> {
+        self.quiet.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Somebody's turn may come at this moment.
+    fn wake_at(&self, look: Look, at: Timestamp) {
+        let mut quiet = self.quiet();
+        if quiet.get(&look).is_some_and(|until| at < *until) {
+            quiet.insert(look, at);
+        }
     }
 
     fn host(&self, place: &str) -> Arc<Semaphore> {
@@ -123,19 +140,28 @@ impl Service {
     /// The pipelines that are to be polled now. They are busy from here on.
     fn take_due(&self, look: Look) -> Vec<(Arc<Pipeline>, Look)> {
         let now = self.now();
+        if self.polls.quiet().get(&look).is_some_and(|until| now < *until && *until <= later(now, QUIET)) {
+            return Vec::new();
+        }
         let polled: Vec<_> =
             self.pipelines().into_iter().filter_map(|pipeline| look.every(&pipeline).map(|every| (pipeline, every))).collect();
         #[allow(clippy::cast_precision_loss, reason = "thousands at most")]
         let spread = Duration::from_secs_f64(polled.len() as f64 / FIRST_SECOND);
         let mut next = self.polls.next.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut quiet = later(now, QUIET);
         let due = polled.into_iter().filter(|(pipeline, every)| {
             let poll = next.entry((pipeline.name().to_owned(), look)).or_default();
             let first = || later(now, spread.min(*every).mul_f64(jitter()));
             let due = !poll.busy && *poll.due.get_or_insert_with(first) <= now;
             poll.busy |= due;
+            if !poll.busy {
+                quiet = quiet.min(poll.due.unwrap_or(now));
+            }
             due
         });
-        due.map(|(pipeline, _)| (pipeline, look)).collect()
+        let due = due.map(|(pipeline, _)| (pipeline, look)).collect();
+        self.polls.quiet().insert(look, quiet);
+        due
     }
 
     /// Decides when the pipeline is polled next.
@@ -148,6 +174,7 @@ impl Service {
             let next = Some(later(now, wait.mul_f64(0.9 + 0.2 * jitter())));
             // A run that failed meanwhile may have put it off for longer.
             poll.due = if poll.failed_runs > 0 { poll.due.max(next) } else { next };
+            self.polls.wake_at(look, poll.due.unwrap_or(now));
         });
         if let Some(failure) = failed {
             polled("failed");

@@ -3,8 +3,11 @@
 use super::{Note, Service};
 use crate::error::Result;
 use serde_json::json;
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 use tidegate_core::{event::kind, pipeline::Pipeline};
+
+/// Pipelines whose files are looked at in one go.
+const AT_ONCE: usize = 200;
 
 /// What a pipeline's files look like: sizes and times.
 pub(super) fn stamp(pipeline: &Pipeline) -> String {
@@ -20,7 +23,10 @@ pub(super) fn stamp(pipeline: &Pipeline) -> String {
 impl Service {
     /// Reads what has changed. A file with mistakes changes nothing: the pipeline goes on as it was, and it is told once.
     pub async fn reload(&self) -> Result<()> {
-        let served: Vec<(String, super::Served)> = self.served().iter().map(|(name, served)| (name.clone(), served.clone())).collect();
+        let all: Vec<(String, super::Served)> = self.served().iter().map(|(name, served)| (name.clone(), served.clone())).collect();
+        // Of many a part each time, in turn.
+        let first = self.reloaded.fetch_add(AT_ONCE, Ordering::Relaxed) % all.len().max(1);
+        let served = all.iter().cycle().skip(first).take(AT_ONCE.min(all.len())).cloned();
         for (name, before) in served {
             let stamp = stamp(&before.pipeline);
             if stamp == before.stamp {

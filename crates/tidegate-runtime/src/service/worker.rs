@@ -40,6 +40,9 @@ enum Verdict {
 impl Service {
     /// Takes the next entry of the queue and works it off. `false` if nothing is due.
     pub async fn work(&self) -> Result<bool> {
+        if !self.conductor.ledger.is_due(self.now()).await? {
+            return Ok(false);
+        }
         let names: Vec<String> = self.pipelines().iter().map(|pipeline| pipeline.name().to_owned()).collect();
         let options = &self.options;
         let claim = self.conductor.ledger.claim(&self.owner, &names, options.max_concurrent_runs, options.lease, self.now()).await?;
