@@ -77,6 +77,8 @@ fn a_paused_pipeline_waits_and_forgets_nothing() {
     let serving = Serving::start(&environment, &["small"]);
     serving.receipt();
     environment.expect(0, &["pause", "small"]);
+    // What was at work when it was paused ends, and may still read what is written meanwhile.
+    while environment.expect(0, &["queue", "-o", "json"]).stdout.contains("leased") {}
     environment.write("in.csv", "id,n\n1,2\n2,2\n");
     assert!(serving.is_quiet(Duration::from_millis(700)));
     let queue = environment.expect(0, &["queue", "-o", "json"]).receipts();
