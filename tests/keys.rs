@@ -28,6 +28,11 @@ fn a_table_has_one_pipeline() {
     environment.expect(0, &["run", "small"]);
     let refused = environment.run(&["run", "other"]);
     assert!(refused.code == Some(1) && refused.stderr.contains("is that of pipeline `small`"), "{refused:?}");
+    // Nor can it be written to, or taken away, in another way.
+    for args in [&["plan", "other"][..], &["rebuild", "other"], &["backfill", "other", "in.csv"]] {
+        let refused = environment.run(args);
+        assert!(refused.stderr.contains("is that of pipeline `small`"), "{args:?}: {refused:?}");
+    }
     environment.expect(0, &["run", "small"]);
 }
 

@@ -34,7 +34,7 @@ impl Conductor {
 
     /// Lets a held run pass its guards. It is worked out again from its publications, so it says what it said.
     pub async fn approve(&self, pipeline: &Arc<Pipeline>, id: RunId) -> Result<Ended> {
-        let _lock = self.lock(pipeline)?;
+        let _lock = self.lock(pipeline).await?;
         let run = self.held(pipeline, id).await?;
         if self.ledger.last_settled(pipeline.name()).await? > id {
             return Err(Failure::new(Code::TG408, format!("run {id} is older than what the table says now"))
@@ -50,7 +50,7 @@ impl Conductor {
 
     /// Drops a held run; its publications are not read again.
     pub async fn discard(&self, pipeline: &Arc<Pipeline>, id: RunId) -> Result<Run> {
-        let _lock = self.lock(pipeline)?;
+        let _lock = self.lock(pipeline).await?;
         let run = self.held(pipeline, id).await?;
         let now = self.now();
         let mut tx = self.ledger.begin().await?;
@@ -64,7 +64,7 @@ impl Conductor {
 
     /// Runs the pipeline on the very bytes an earlier run had, as a new run.
     pub async fn replay(&self, pipeline: &Arc<Pipeline>, id: RunId) -> Result<Ended> {
-        let _lock = self.lock(pipeline)?;
+        let _lock = self.lock(pipeline).await?;
         let old = self.ledger.run(id).await?;
         if old.pipeline != pipeline.name() || old.inputs.is_empty() {
             return Err(Failure::new(Code::TG404, format!("run {id} read nothing that could be read again")));

@@ -131,10 +131,23 @@ impl Conductor {
         (self.clock)()
     }
 
-    fn lock(&self, pipeline: &Pipeline) -> Result<PipelineLock> {
+    /// Whoever works on a pipeline holds its lock; and its table is that of no other.
+    async fn lock(&self, pipeline: &Pipeline) -> Result<PipelineLock> {
         let lock = self.home.lock(pipeline.name())?;
+        self.owns_table(pipeline).await?;
         self.positions.forget(pipeline.name());
         Ok(lock)
+    }
+
+    async fn owns_table(&self, pipeline: &Pipeline) -> Result<()> {
+        let Some(owner) = self.ledger.other_owner(pipeline.table(), pipeline.name()).await? else { return Ok(()) };
+        // A pipeline that was given another name in its place goes on with its table.
+        let path = ledger::runs::from_everywhere(&pipeline.path);
+        if self.ledger.pipelines().await?.iter().all(|(name, at)| *name != owner || *at == path) {
+            return Ok(());
+        }
+        let what = format!("the table `{}` is that of pipeline `{owner}`", pipeline.table());
+        Err(Failure::new(tidegate_core::Code::TG303, what).hint("give one of them another `table: { name: … }`"))
     }
 
     fn destinations(&self, pipeline: &Pipeline) -> Vec<Box<dyn Destination>> {
@@ -143,16 +156,7 @@ impl Conductor {
 
     /// Runs a pipeline: what is left over first, then what is new. The last of the ended runs is the newest.
     pub async fn run(&self, pipeline: &Arc<Pipeline>, options: RunOptions) -> Result<Vec<Ended>> {
-        let _lock = self.lock(pipeline)?;
-        // A pipeline that was given another name in its place goes on with its table.
-        let path = ledger::runs::from_everywhere(&pipeline.path);
-        let known = self.ledger.pipelines().await?;
-        if let Some(owner) = self.ledger.other_owner(pipeline.table(), pipeline.name()).await?
-            && known.iter().any(|(name, at)| *name == owner && *at != path)
-        {
-            let what = format!("the table `{}` is that of pipeline `{owner}`", pipeline.table());
-            return Err(Failure::new(tidegate_core::Code::TG303, what).hint("give one of them another `table: { name: … }`"));
-        }
+        let _lock = self.lock(pipeline).await?;
         self.find_again(pipeline).await?;
         self.meet_subscribers(pipeline).await?;
         let Recovered { mut ended, behind, go_on } = self.recover(pipeline).await?;
@@ -197,7 +201,7 @@ impl Conductor {
         publications: &[Publication<'_>],
         tell: &mut dyn FnMut(&Ended),
     ) -> Result<()> {
-        let _lock = self.lock(pipeline)?;
+        let _lock = self.lock(pipeline).await?;
         self.recover(pipeline).await?.ended.iter().for_each(&mut *tell);
         for publication in publications {
             let run = self.extract_given(pipeline, source, publication).await?;
@@ -208,7 +212,7 @@ impl Conductor {
 
     /// Makes the table and its history again from the changesets. Says how many there were.
     pub async fn rebuild(&self, pipeline: &Arc<Pipeline>) -> Result<usize> {
-        let _lock = self.lock(pipeline)?;
+        let _lock = self.lock(pipeline).await?;
         let runs = self.ledger.to_apply(pipeline.name(), tidegate_core::RunId(0)).await?;
         // What cannot be made again must not be taken away.
         for run in &runs {
@@ -231,7 +235,7 @@ impl Conductor {
 
     /// What a run would do, without doing it.
     pub async fn plan(&self, pipeline: &Arc<Pipeline>) -> Result<Ended> {
-        let _lock = self.lock(pipeline)?;
+        let _lock = self.lock(pipeline).await?;
         self.plan_locked(pipeline).await
     }
 }
