@@ -3,10 +3,10 @@
 use crate::{
     environment::{Environment, adds_up},
     server::PUSHED,
-    serving::{LONG, Serving, try_request},
+    serving::{Serving, try_request, until},
 };
 use serde_json::Value;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The state that must be the same whatever happened on the way: the table, its history without times, the quarantine.
 fn state(environment: &Environment) -> [String; 3] {
@@ -142,7 +142,6 @@ fn inv_4_what_is_pushed_is_there_once_wherever_the_intake_dies() {
             for id in 1..=40 {
                 assert_eq!(push(&address, id), 202, "{point}:{time}");
             }
-            let deadline = Instant::now() + LONG;
             let ids = || -> Vec<u64> {
                 environment
                     .run(&["query", "SELECT id FROM t ORDER BY id", "-o", "json"])
@@ -151,10 +150,7 @@ fn inv_4_what_is_pushed_is_there_once_wherever_the_intake_dies() {
                     .map(|row| row["id"].as_u64().unwrap())
                     .collect()
             };
-            while ids().len() < 40 {
-                assert!(Instant::now() < deadline, "{point}:{time}: {:?} of {taken:?}\n{}", ids(), serving.told());
-                std::thread::sleep(Duration::from_millis(50));
-            }
+            until(|| ids().len() >= 40, || format!("{point}:{time}: {:?} of {taken:?}\n{}", ids(), serving.told()));
             assert!(serving.stop() == Some(0) && ids() == (1..=40).collect::<Vec<u64>>(), "{point}:{time}: {:?}", ids());
         }
     }

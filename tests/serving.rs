@@ -17,6 +17,15 @@ use std::{
 /// Longest wait for anything.
 pub const LONG: Duration = Duration::from_secs(60);
 
+/// Waits until it is so, and says how it is if it does not come to that.
+pub fn until(mut is_so: impl FnMut() -> bool, how_it_is: impl Fn() -> String) {
+    let deadline = Instant::now() + LONG;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "{}", how_it_is());
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
 /// A process that serves. Killed when it is dropped.
 pub struct Serving {
     child: Child,
@@ -56,14 +65,9 @@ impl Serving {
 
     /// Waits until it has written this to stderr, and gives the line.
     pub fn wait_for(&self, text: &str) -> String {
-        let deadline = Instant::now() + LONG;
-        loop {
-            if let Some(line) = self.told.lock().unwrap().iter().find(|line| line.contains(text)) {
-                return line.clone();
-            }
-            assert!(Instant::now() < deadline, "`{text}` was not written:\n{}", self.told());
-            thread::sleep(Duration::from_millis(20));
-        }
+        let line = || self.told.lock().unwrap().iter().find(|line| line.contains(text)).cloned();
+        until(|| line().is_some(), || format!("`{text}` was not written:\n{}", self.told()));
+        line().unwrap()
     }
 
     /// Where it listens.
@@ -87,23 +91,19 @@ impl Serving {
     }
 
     /// Asks it to stop, and gives its exit code.
-    pub fn stop(mut self) -> Option<i32> {
+    pub fn stop(self) -> Option<i32> {
         let pid = self.child.id().to_string();
         assert!(std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        self.ended()
+    }
+
+    /// Waits until it has ended, and gives its exit code.
+    pub fn ended(mut self) -> Option<i32> {
         let deadline = Instant::now() + LONG;
-        while Instant::now() < deadline {
+        loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status.code();
             }
-            thread::sleep(Duration::from_millis(20));
-        }
-        panic!("it did not stop:\n{}", self.told());
-    }
-
-    /// Waits until it has ended by itself.
-    pub fn ended(mut self) {
-        let deadline = Instant::now() + LONG;
-        while self.child.try_wait().unwrap().is_none() {
             assert!(Instant::now() < deadline, "it did not end:\n{}", self.told());
             thread::sleep(Duration::from_millis(10));
         }

@@ -4,7 +4,7 @@ use crate::{
     commands::SMALL,
     environment::Environment,
     receivers::{flaky_receiver, receiver},
-    serving::Serving,
+    serving::{Serving, until},
 };
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -69,15 +69,11 @@ fn who_refuses_gets_it_again_and_misses_nothing() {
         .into_iter()
         .filter(|event| event["type"].as_str().is_some_and(|kind| kind.starts_with("tidegate.run.") || kind == "tidegate.table.applied"))
         .collect();
-    let deadline = std::time::Instant::now() + Duration::from_secs(60);
     let given = || -> Vec<Value> {
         let bodies = taken.lock().unwrap();
         bodies.iter().flat_map(|body| serde_json::from_str::<Vec<Value>>(body).unwrap()).collect()
     };
-    while given().len() < wanted.len() {
-        assert!(std::time::Instant::now() < deadline, "{} of {} events were given:\n{}", given().len(), wanted.len(), serving.told());
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    until(|| given().len() >= wanted.len(), || format!("{} of {} events were given:\n{}", given().len(), wanted.len(), serving.told()));
     assert_eq!(given(), wanted, "each once, in order, as they stand in the ledger");
     let (_, metrics) = serving.request("GET", "/metrics", &[], b"");
     assert!(metrics.contains("tidegate_subscriber_failures{pipeline=\"small\",subscriber=\"audit\"} 0"), "{metrics}");

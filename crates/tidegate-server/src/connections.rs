@@ -6,6 +6,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf},
@@ -15,6 +16,11 @@ use tokio::{
 
 /// What a connection beyond the limit is told, if it is plain HTTP.
 const FULL: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\nretry-after: 1\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+
+/// How long one that is refused may take to hang up.
+const GOODBYE: Duration = Duration::from_secs(1);
+/// So many are given that time at a time; the others are hung up on at once.
+const REFUSED_AT_A_TIME: usize = 64;
 
 /// Lets connections in while there is room.
 #[derive(Debug, Clone)]
@@ -43,13 +49,25 @@ impl<S: Send + 'static> Accept<TcpStream, S> for Door {
                 Ok(place) => Ok((Inside { stream, _place: place }, service)),
                 Err(_) => {
                     if plain {
-                        let _ = stream.write_all(FULL).await;
+                        let _ = tokio::time::timeout(GOODBYE, refuse(&mut stream)).await;
                     }
                     Err(io::Error::other("too many connections are open"))
                 }
             }
         })
     }
+}
+
+/// Says so, and waits for the other side to hang up: one who hangs up on a request that is on its way takes the answer back.
+async fn refuse(stream: &mut TcpStream) -> io::Result<()> {
+    static BEING_REFUSED: Semaphore = Semaphore::const_new(REFUSED_AT_A_TIME);
+    let waits = BEING_REFUSED.try_acquire();
+    stream.write_all(FULL).await?;
+    if waits.is_ok() {
+        stream.shutdown().await?;
+        tokio::io::copy(stream, &mut tokio::io::sink()).await?;
+    }
+    Ok(())
 }
 
 /// A connection that has its place until it is closed.

@@ -34,6 +34,7 @@ use std::{
 };
 use tidegate_core::{Code, Failure};
 use tidegate_runtime::service::Service;
+use tokio::net::TcpSocket;
 use tokio_util::sync::CancellationToken;
 
 /// How long a connection may take to say what it wants.
@@ -87,8 +88,7 @@ pub async fn listen(
     stop: CancellationToken,
 ) -> Result<(SocketAddr, tokio::task::JoinHandle<()>), Failure> {
     let failed = |what: &str| Failure::new(Code::TG106, format!("{} {what}", options.listen));
-    let listener = TcpListener::bind(options.listen).map_err(|error| failed("cannot be listened on").because(&error))?;
-    listener.set_nonblocking(true).map_err(|error| failed("cannot be listened on").because(&error))?;
+    let listener = listener(options.listen, options.max_connections).map_err(|error| failed("cannot be listened on").because(&error))?;
     let address = listener.local_addr().map_err(|error| failed("has no address").because(&error))?;
     let tls = match &options.tls {
         Some((certificate, key)) => Some(
@@ -125,6 +125,16 @@ pub async fn listen(
         }
     };
     Ok((address, served))
+}
+
+/// Listens with a queue as long as the limit: from a shorter one the system drops connections that the other side believes open.
+fn listener(address: SocketAddr, connections: usize) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // As every server: what the one before left open does not keep the next from starting.
+    #[cfg(unix)]
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(u32::try_from(connections).unwrap_or(u32::MAX))?.into_std()
 }
 
 /// A connection that begins no request keeps its place for a while only. (With HTTP/2 beside HTTP/1 one that says nothing
