@@ -148,13 +148,24 @@ pub trait Source: Send + Sync {
 
 // --- the data plane ----------------------------------------------------------------------------------------------
 
+/// A file of a publication as it lies in the raw store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RawFile {
+    /// The name it was published under.
+    pub name: String,
+    /// Where its bytes are.
+    pub path: PathBuf,
+    /// Whether the store keeps them in frames of zstd (whatever they are themselves).
+    pub packed: bool,
+}
+
 /// A publication as it lies in the raw store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceInput {
     /// The source's name.
     pub name: String,
-    /// Its files, in order: the name each was published under, and where its bytes are.
-    pub parts: Vec<(String, PathBuf)>,
+    /// Its files, in order.
+    pub parts: Vec<RawFile>,
     /// Identities of the rows of this source that are open in quarantine: the data plane says which of them are good now.
     pub open: BTreeSet<String>,
 }

@@ -17,7 +17,7 @@ use tidegate_core::{
     Code, Failure, Outcome, Receipt, RunId, SourceReceipt, fault, guard,
     pipeline::{Pipeline, Severity},
     receipt::{Held, counted, verify},
-    seam::{Prepared, SourceInput, Work},
+    seam::{Prepared, RawFile, SourceInput, Work},
 };
 
 /// What the data plane found, judged.
@@ -109,9 +109,9 @@ impl Conductor {
                 Failure::new(Code::TG408, format!("run {run} knows nothing of source `{name}`: it was added to the pipeline later"))
                     .hint("run the pipeline anew")
             })?;
-            let parts: Vec<_> = parts.iter().map(|part| (part.name.clone(), raw::path(&self.home, &part.sha256))).collect();
-            if let Some((_, file)) = parts.iter().find(|(_, file)| !file.is_file()) {
-                return Err(Failure::new(Code::TG407, format!("the kept publication of source `{name}` is not there: {}", file.display()))
+            let parts: Vec<_> = parts.iter().map(|part| raw::file(&self.home, part)).collect();
+            if let Some(RawFile { path, .. }) = parts.iter().find(|part| !part.path.is_file()) {
+                return Err(Failure::new(Code::TG407, format!("the kept publication of source `{name}` is not there: {}", path.display()))
                     .hint("restore it from a backup; if it is the newest one, `tidegate run --again` fetches it anew"));
             }
             inputs.push(SourceInput { name: name.clone(), parts, open: open.remove(name).unwrap_or_default() });

@@ -6,8 +6,8 @@ use encoding_rs_io::DecodeReaderBytesBuilder;
 use std::{
     fs::File,
     io::{BufRead, BufReader, Read},
-    path::Path,
 };
+use tidegate_core::seam::RawFile;
 
 /// A stream of bytes that are UTF-8 where the publisher kept to its encoding.
 pub(super) struct Decoded {
@@ -17,10 +17,12 @@ pub(super) struct Decoded {
     pub(super) transcoded: bool,
 }
 
-/// Opens `path`. gzip and zstd are recognised by their first bytes, UTF-16 by its byte order mark.
-pub(super) fn open(source: &str, path: &Path, encoding: Option<&str>) -> Result<Decoded> {
-    let failed = |error| EngineError::Read { name: source.to_owned(), path: path.to_owned(), source: error };
-    let mut file = BufReader::with_capacity(1 << 16, File::open(path).map_err(failed)?);
+/// Opens a file of the raw store. gzip and zstd of the publisher are recognised by their first bytes, UTF-16 by its byte order mark.
+pub(super) fn open(source: &str, file: &RawFile, encoding: Option<&str>) -> Result<Decoded> {
+    let failed = |error| EngineError::Read { name: source.to_owned(), path: file.path.clone(), source: error };
+    let kept = File::open(&file.path).map_err(failed)?;
+    let kept: Box<dyn Read + Send> = if file.packed { Box::new(zstd::Decoder::new(kept).map_err(failed)?) } else { Box::new(kept) };
+    let mut file = BufReader::with_capacity(1 << 16, kept);
     let magic = file.fill_buf().map_err(failed)?;
     let plain: Box<dyn Read + Send> = if magic.starts_with(&[0x1f, 0x8b]) {
         Box::new(flate2::bufread::MultiGzDecoder::new(file))

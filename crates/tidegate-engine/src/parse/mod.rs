@@ -28,12 +28,12 @@ use arrow::{
 };
 use jiff::Timestamp;
 use reject::Rejects;
-use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc};
 use tidegate_core::{
     SourceReceipt,
     pipeline::{Format, Pipeline},
     quarantine::Rejected,
-    seam::{Parsed, SourceInput},
+    seam::{Parsed, RawFile, SourceInput},
 };
 
 /// Finds the place of a column of the source in the pipeline file.
@@ -62,7 +62,7 @@ pub(crate) struct Spec {
 /// The rows of a source.
 pub struct SourceRows {
     spec: Arc<Spec>,
-    parts: std::vec::IntoIter<(String, PathBuf)>,
+    parts: std::vec::IntoIter<RawFile>,
     several: bool,
     current: Option<Box<dyn PartRows>>,
     rejects: Rejects,
@@ -159,12 +159,12 @@ impl SourceRows {
                     None => self.current = None,
                 }
             }
-            let Some((name, path)) = self.parts.next() else { return Ok(None) };
-            self.rejects.part = self.several.then_some(name);
+            let Some(file) = self.parts.next() else { return Ok(None) };
+            self.rejects.part = self.several.then(|| file.name.clone());
             self.current = Some(match self.spec.source.format {
-                Format::Csv => text::open_csv(&self.spec, &path, &mut self.report)?,
-                Format::Jsonl => text::open_jsonl(&self.spec, &path, &mut self.report)?,
-                Format::Parquet => parquet::open(&self.spec, &path, &mut self.report)?,
+                Format::Csv => text::open_csv(&self.spec, &file, &mut self.report)?,
+                Format::Jsonl => text::open_jsonl(&self.spec, &file, &mut self.report)?,
+                Format::Parquet => parquet::open(&self.spec, &file.path, &mut self.report)?,
             });
         }
     }

@@ -22,7 +22,11 @@ pub(super) type Found = (Vec<Value>, Vec<String>, [u64; 3]);
 pub(super) fn parse_with(pipeline: &Pipeline, bytes: &[u8], threads: usize, block: usize) -> Result<Found> {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(bytes).unwrap();
-    let input = SourceInput { name: "s".to_owned(), parts: vec![("x".to_owned(), file.path().to_owned())], open: BTreeSet::new() };
+    let input = SourceInput {
+        name: "s".to_owned(),
+        parts: vec![RawFile { name: "x".to_owned(), path: file.path().to_owned(), packed: false }],
+        open: BTreeSet::new(),
+    };
     let mut source = SourceRows::open(pipeline, &input, threads, None)?.with_block(block);
     let mut found = Vec::new();
     for batch in source.by_ref() {

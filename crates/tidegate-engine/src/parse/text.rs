@@ -19,10 +19,12 @@ use arrow::{
 };
 use std::{
     io::{Cursor, Read},
-    path::Path,
     sync::Arc,
 };
-use tidegate_core::{quarantine::Reason, seam::Parsed};
+use tidegate_core::{
+    quarantine::Reason,
+    seam::{Parsed, RawFile},
+};
 
 /// How much of a file is looked at before parsing: the header, and what kind of file it is.
 const HEAD: usize = 1 << 16;
@@ -249,9 +251,9 @@ fn start(spec: &Arc<Spec>, kind: Kind, nulls: Nulls, decoded: bytes::Decoded, re
     Box::new(TextRows { spec: Arc::clone(spec), blocks, line })
 }
 
-pub(super) fn open_csv(spec: &Arc<Spec>, path: &Path, report: &mut Parsed) -> Result<Box<dyn PartRows>> {
+pub(super) fn open_csv(spec: &Arc<Spec>, file: &RawFile, report: &mut Parsed) -> Result<Box<dyn PartRows>> {
     let options = spec.source.csv_options();
-    let mut decoded = bytes::open(&spec.name, path, options.encoding.as_deref())?;
+    let mut decoded = bytes::open(&spec.name, file, options.encoding.as_deref())?;
     let head = head(&mut decoded.read, &spec.name)?;
     let dialect =
         Dialect { delimiter: sniff::ascii(options.delimiter), quote: sniff::ascii(options.quote), newline: sniff::newline(&head) };
@@ -297,8 +299,8 @@ pub(super) fn open_csv(spec: &Arc<Spec>, path: &Path, report: &mut Parsed) -> Re
     Ok(start(spec, Kind::Csv(dialect, layout), nulls, decoded, head[used..].to_vec(), newline, 1 + lines))
 }
 
-pub(super) fn open_jsonl(spec: &Arc<Spec>, path: &Path, report: &mut Parsed) -> Result<Box<dyn PartRows>> {
-    let mut decoded = bytes::open(&spec.name, path, None)?;
+pub(super) fn open_jsonl(spec: &Arc<Spec>, file: &RawFile, report: &mut Parsed) -> Result<Box<dyn PartRows>> {
+    let mut decoded = bytes::open(&spec.name, file, None)?;
     let head = head(&mut decoded.read, &spec.name)?;
     let header = jsonl::header(&head);
     if header.is_empty()

@@ -6,6 +6,11 @@ use crate::{
 };
 use clap::Args;
 use serde_json::json;
+use sha2::{Digest, Sha256};
+use std::{
+    fs::File,
+    io::{self, Read},
+};
 use tidegate_core::{Outcome, RunId, RunState};
 use tidegate_runtime::{Ledger, raw};
 
@@ -88,7 +93,7 @@ pub async fn doctor(context: &Context, args: DoctorArgs) -> Ending {
                 let file = context.home.changeset_file(changeset);
                 let problem = if !file.exists() {
                     Some("is missing")
-                } else if args.deep && hash(&file) != changeset.sha256 {
+                } else if args.deep && hash(File::open(&file)) != changeset.sha256 {
                     Some("was altered")
                 } else {
                     None
@@ -140,11 +145,11 @@ pub async fn doctor(context: &Context, args: DoctorArgs) -> Ending {
         if args.deep {
             for snapshot in ledger.snapshots(&name).await? {
                 for part in &snapshot.parts {
-                    let file = raw::path(&context.home, &part.sha256);
-                    if file.exists() && hash(&file) != part.sha256 {
+                    let file = raw::file(&context.home, part);
+                    if file.path.exists() && hash(raw::open(&file)) != part.sha256 {
                         find(
                             &name,
-                            format!("the bytes of snapshot {} were altered: {}", snapshot.id, file.display()),
+                            format!("the bytes of snapshot {} were altered: {}", snapshot.id, file.path.display()),
                             "remove the file; it is fetched again if it is the newest",
                         );
                     }
@@ -193,19 +198,17 @@ async fn in_the_queue(ledger: &Ledger, name: &str) -> Result<Vec<(String, &'stat
     Ok(found)
 }
 
-fn hash(path: &std::path::Path) -> String {
-    use sha2::{Digest, Sha256};
+/// The hash of what is read; nothing if it cannot be read to its end.
+fn hash(bytes: io::Result<impl Read>) -> String {
     let mut hasher = Sha256::new();
-    let copied = std::fs::File::open(path).and_then(|mut file| {
-        use std::io::Read as _;
+    let hashed = bytes.and_then(|mut bytes| {
         let mut buffer = vec![0; 1 << 16];
         loop {
-            let n = file.read(&mut buffer)?;
-            if n == 0 {
-                return Ok(());
+            match bytes.read(&mut buffer)? {
+                0 => return Ok(()),
+                n => hasher.update(&buffer[..n]),
             }
-            hasher.update(&buffer[..n]);
         }
     });
-    if copied.is_err() { String::new() } else { raw::hex(&hasher.finalize()) }
+    if hashed.is_err() { String::new() } else { raw::hex(&hasher.finalize()) }
 }

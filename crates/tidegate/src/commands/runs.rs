@@ -10,6 +10,7 @@ use serde_json::json;
 use tidegate_core::{
     Code, Failure, RunId,
     receipt::{counted, thousands},
+    seam::RawFile,
 };
 use tidegate_runtime::raw;
 
@@ -127,7 +128,7 @@ pub async fn show(context: &Context, args: ShowArgs) -> Ending {
         ));
         // The bytes themselves are not masked, so they are not shown where something in them is sensitive (INV-7).
         for part in snapshot.parts.iter().take(usize::from(!sensitive)) {
-            for line in first_lines(&raw::path(&context.home, &part.sha256)) {
+            for line in first_lines(&raw::file(&context.home, part)) {
                 terminal.text(&format!("    │ {line}"));
             }
         }
@@ -147,10 +148,10 @@ pub async fn show(context: &Context, args: ShowArgs) -> Ending {
 }
 
 /// The first lines of a publication, as text; none if it is no text.
-fn first_lines(path: &std::path::Path) -> Vec<String> {
+fn first_lines(file: &RawFile) -> Vec<String> {
     use std::io::Read as _;
     let mut head = Vec::new();
-    let read = std::fs::File::open(path).and_then(|file| file.take(2048).read_to_end(&mut head));
+    let read = raw::open(file).and_then(|bytes| bytes.take(2048).read_to_end(&mut head));
     if read.is_err() || head.contains(&0) {
         return Vec::new();
     }
