@@ -21,7 +21,7 @@ use url::Url;
 const BELIEVED: Duration = Duration::from_secs(2);
 
 /// Bytes that are read at once.
-const CHUNK: u64 = 1 << 20;
+const CHUNK: u64 = 2 << 20;
 
 /// Hands a file over; the next bytes are read while the last ones are taken. Fails with the landing's refusal, or because
 /// the file cannot be read.

@@ -54,6 +54,7 @@ impl Reader {
         let mut bytes = std::mem::take(&mut self.rest);
         loop {
             let wanted = self.block.saturating_sub(bytes.len()).max(self.block / 4 + 1);
+            bytes.reserve(wanted);
             let got = (&mut self.read).take(wanted as u64).read_to_end(&mut bytes)?;
             self.done = got < wanted;
             if self.done {

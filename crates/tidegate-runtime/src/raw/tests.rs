@@ -40,7 +40,7 @@ fn noise(bytes: usize) -> Vec<u8> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_gets_smaller_is_packed() {
-    for bytes in [65_536, (1 << 20) - 1, 1 << 20, (1 << 20) + 1, 9 << 20] {
+    for bytes in [65_536, (2 << 20) - 1, 2 << 20, (2 << 20) + 1, 9 << 20] {
         assert!(is_packed(&rows(bytes), 1 << 20).await, "{bytes}");
         assert!(is_packed(&rows(bytes), 77_777).await, "{bytes}");
     }
@@ -54,7 +54,7 @@ async fn what_is_small_or_packed_already_is_kept_as_it_is() {
     let footer_at_its_end = [b"PAR1".to_vec(), rows(3 << 20)].concat();
     assert!(!is_packed(&footer_at_its_end, 1 << 20).await);
     // The beginning decides.
-    assert!(!is_packed(&[noise(2 << 20), rows(3 << 20)].concat(), 1 << 20).await);
+    assert!(!is_packed(&[noise(2 << 20), rows(6 << 20)].concat(), 1 << 20).await);
     assert!(is_packed(&[rows(2 << 20), noise(1 << 20)].concat(), 1 << 20).await);
 }
 

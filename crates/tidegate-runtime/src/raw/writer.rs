@@ -1,6 +1,7 @@
 //! Writing a file of the raw store beside whoever brings its bytes: packed where that makes it smaller.
 
 use std::{
+    cell::RefCell,
     fs::File,
     io::{self, Write as _},
     path::Path,
@@ -16,7 +17,7 @@ use tokio::{
 };
 
 /// Bytes that are packed and written at once. Each is a frame of its own, so that several can be packed at a time.
-const CHUNK: usize = 1 << 20;
+const CHUNK: usize = 2 << 20;
 /// Chunks that wait for the disk while the next ones arrive and are hashed (INV-8).
 const CHUNKS: usize = 4;
 /// A file with less is kept as it is.
@@ -36,12 +37,8 @@ struct Chunk {
 
 impl Chunk {
     fn pack(plain: Vec<u8>, wanted: &AtomicBool) -> io::Result<Self> {
-        let packed = wanted.load(Ordering::Relaxed).then(|| {
-            let mut packer = zstd::bulk::Compressor::new(LEVEL)?;
-            packer.include_checksum(true)?;
-            packer.compress(&plain)
-        });
-        Ok(Self { packed: packed.transpose()?, plain })
+        let packed = wanted.load(Ordering::Relaxed).then(|| pack(&plain)).transpose()?;
+        Ok(Self { plain, packed })
     }
 
     /// Whether a file that begins like this is to be packed.
@@ -49,6 +46,21 @@ impl Chunk {
         let saves = self.packed.as_ref().is_some_and(|packed| packed.len() < self.plain.len() / 4 * 3);
         saves && self.plain.len() >= SMALL && !self.plain.starts_with(PARQUET)
     }
+}
+
+/// One frame. The memory that takes is kept for the next one on this thread.
+fn pack(plain: &[u8]) -> io::Result<Vec<u8>> {
+    thread_local! {
+        static PACKER: RefCell<Option<zstd::bulk::Compressor<'static>>> = const { RefCell::new(None) };
+    }
+    PACKER.with_borrow_mut(|packer| {
+        let packer = match packer {
+            Some(packer) => packer,
+            None => packer.insert(zstd::bulk::Compressor::new(LEVEL)?),
+        };
+        packer.include_checksum(true)?;
+        packer.compress(plain)
+    })
 }
 
 /// An error of the disk is told once for a file, to whoever asks first: so each answer is looked at.
