@@ -3,8 +3,11 @@
 //! A block of bytes becomes spans, one vector per declared column; nothing is copied. A malformed record costs its own
 //! line and no other: an unclosed quote does not swallow the rest of the file.
 
-use super::spans::{Span, Spans};
-use memchr::{memchr, memchr2};
+use super::{
+    marks::Marks,
+    spans::{Span, Spans},
+};
+use memchr::memchr;
 use tidegate_core::quarantine::Reason;
 
 /// How the cells of a file are found.
@@ -38,6 +41,7 @@ enum Cell {
 /// Splits `bytes` into records. Returns the spans and the number of bytes consumed.
 pub(super) fn split(dialect: &Dialect, layout: &Layout, bytes: &[u8], complete: bool) -> (Spans, usize) {
     let mut out = Spans::new(layout.declared, bytes.len() / 32);
+    let mut marks = Marks::new(bytes, [dialect.delimiter, dialect.newline]);
     let mut at = 0;
     let mut line = 0;
     while at < bytes.len() {
@@ -48,9 +52,11 @@ pub(super) fn split(dialect: &Dialect, layout: &Layout, bytes: &[u8], complete: 
             continue;
         }
         let mut cells = 0;
+        let mut plain = true;
         let bad = loop {
-            match cell(dialect, bytes, at) {
+            match cell(dialect, bytes, at, &mut marks) {
                 Cell::Ended(span, next, last) => {
+                    plain &= !span.is_quoted();
                     if let Some(Some(column)) = layout.columns.get(cells) {
                         out.push(*column, span);
                     }
@@ -68,19 +74,21 @@ pub(super) fn split(dialect: &Dialect, layout: &Layout, bytes: &[u8], complete: 
                 Cell::Open | Cell::Garbage => {
                     // The mistake costs this one line: what follows may well be good.
                     at = memchr(dialect.newline, &bytes[start..]).map_or(bytes.len(), |n| start + n + 1);
+                    marks.go_to(at);
                     break Some(Reason::Quote);
                 }
             }
         };
         out.end_record(start, trim_end(dialect, bytes, start, at), line, bad.map(|reason| (reason, cells)));
-        line += u64_of(memchr::memchr_iter(dialect.newline, &bytes[start..at]).count());
+        // Only a quoted cell has line ends in it.
+        line += if plain { u64::from(bytes[at - 1] == dialect.newline) } else { newlines(dialect, &bytes[start..at]) };
     }
     out.end_lines(line);
     (out, at)
 }
 
-fn u64_of(n: usize) -> u64 {
-    u64::try_from(n).unwrap_or(u64::MAX)
+fn newlines(dialect: &Dialect, bytes: &[u8]) -> u64 {
+    memchr::memchr_iter(dialect.newline, bytes).count() as u64
 }
 
 /// Where a blank line at `at` ends, if there is one.
@@ -95,13 +103,12 @@ fn blank(dialect: &Dialect, bytes: &[u8], at: usize) -> Option<usize> {
     }
 }
 
-fn cell(dialect: &Dialect, bytes: &[u8], at: usize) -> Cell {
+fn cell(dialect: &Dialect, bytes: &[u8], at: usize, marks: &mut Marks<'_>) -> Cell {
     if bytes.get(at) == Some(&dialect.quote) {
         return quoted(dialect, bytes, at);
     }
-    let (end, next, last) = match memchr2(dialect.delimiter, dialect.newline, &bytes[at..]) {
-        Some(n) if bytes[at + n] == dialect.delimiter => (at + n, at + n + 1, false),
-        Some(n) => (at + n, at + n + 1, true),
+    let (end, next, last) = match marks.next(at) {
+        Some(end) => (end, end + 1, bytes[end] != dialect.delimiter),
         None => (bytes.len(), bytes.len(), true),
     };
     let end = if last && end > at && bytes[end - 1] == b'\r' { end - 1 } else { end };
@@ -155,8 +162,9 @@ pub(super) fn first_record(dialect: &Dialect, bytes: &[u8]) -> (Vec<String>, usi
         }
     }
     let mut names = Vec::new();
+    let mut marks = Marks::new(bytes, [dialect.delimiter, dialect.newline]);
     while at < bytes.len() || names.is_empty() {
-        match cell(dialect, bytes, at) {
+        match cell(dialect, bytes, at, &mut marks) {
             Cell::Ended(span, next, last) => {
                 let raw = String::from_utf8_lossy(span.bytes(bytes)).into_owned();
                 let doubled = [char::from(dialect.quote); 2].iter().collect::<String>();

@@ -10,6 +10,7 @@ mod columns;
 mod csv;
 mod guess;
 mod jsonl;
+mod marks;
 mod parquet;
 mod reject;
 mod sniff;
