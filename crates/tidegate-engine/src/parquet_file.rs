@@ -10,7 +10,7 @@ use parquet::{
     basic::Compression,
     column::writer::ColumnCloseResult,
     file::{
-        metadata::{KeyValue, ParquetMetaData, RowGroupMetaData},
+        metadata::{ColumnChunkMetaData, KeyValue, ParquetMetaData, RowGroupMetaData},
         properties::{EnabledStatistics, WriterProperties},
         writer::SerializedFileWriter,
     },
@@ -161,27 +161,44 @@ impl ParquetFile {
         written.map_err(|error| self.failed(error))
     }
 
+    /// Ends the row group being written once it has about as many rows as one should have.
+    pub(crate) fn end_grown_group(&mut self) -> Result<()> {
+        if self.group.as_ref().is_some_and(|group| group.rows >= GROUP / 2) { self.end_group() } else { Ok(()) }
+    }
+
     /// Takes a row group of another file with the same columns as it is, without decoding it.
     pub(crate) fn copy_group(&mut self, from: &File, group: &RowGroupMetaData) -> Result<()> {
         self.end_group()?;
         self.groups += 1;
-        let rows = u64::try_from(group.num_rows()).unwrap_or_default();
         let copied = self.writer.next_row_group().and_then(|mut out| {
             for column in group.columns() {
-                let close = ColumnCloseResult {
-                    bytes_written: u64::try_from(column.compressed_size()).unwrap_or_default(),
-                    rows_written: rows,
-                    metadata: column.clone(),
-                    bloom_filter: None,
-                    column_index: None,
-                    offset_index: None,
-                };
-                out.append_column(from, close)?;
+                out.append_column(from, as_it_is(column))?;
             }
             out.close().map(drop)
         });
-        self.rows += rows;
+        self.rows += u64::try_from(group.num_rows()).unwrap_or_default();
         copied.map_err(|error| self.failed(error))
+    }
+
+    /// Writes `rows` as a row group whose columns that do not `differ` are taken from another file's as they are.
+    pub(crate) fn patch_group(&mut self, from: &File, group: &RowGroupMetaData, rows: &RecordBatch, differ: &[bool]) -> Result<()> {
+        self.end_group()?;
+        let mut writers = self.factory.create_column_writers(self.groups)?;
+        self.groups += 1;
+        let all = self.schema.fields().iter().zip(rows.columns()).zip(&mut writers).zip(differ);
+        for (((field, column), writer), _) in all.filter(|(_, differs)| **differs) {
+            for leaf in compute_leaves(field, column)? {
+                writer.write(&leaf)?;
+            }
+        }
+        let patched = self.writer.next_row_group().and_then(|mut out| {
+            for ((writer, column), differs) in writers.into_iter().zip(group.columns()).zip(differ) {
+                if *differs { writer.close()?.append_to_row_group(&mut out)? } else { out.append_column(from, as_it_is(column))? }
+            }
+            out.close().map(drop)
+        });
+        self.rows += rows.num_rows() as u64;
+        patched.map_err(|error| self.failed(error))
     }
 
     fn failed(&self, error: parquet::errors::ParquetError) -> EngineError {
@@ -212,6 +229,18 @@ impl ParquetFile {
             out
         });
         Ok(Written { rows: self.rows, bytes, sha256, metadata })
+    }
+}
+
+/// A column chunk that is taken over.
+fn as_it_is(column: &ColumnChunkMetaData) -> ColumnCloseResult {
+    ColumnCloseResult {
+        bytes_written: u64::try_from(column.compressed_size()).unwrap_or_default(),
+        rows_written: u64::try_from(column.num_values()).unwrap_or_default(),
+        metadata: column.clone(),
+        bloom_filter: None,
+        column_index: None,
+        offset_index: None,
     }
 }
 

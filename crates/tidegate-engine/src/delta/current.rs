@@ -29,9 +29,12 @@ use datafusion::{
     physical_plan::{ExecutionPlan, empty::EmptyExec},
 };
 use deltalake_core::DeltaTable;
-use parquet::arrow::{
-    ProjectionMask,
-    arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder, statistics::StatisticsConverter},
+use parquet::{
+    arrow::{
+        ProjectionMask,
+        arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder, statistics::StatisticsConverter},
+    },
+    file::metadata::ParquetMetaData,
 };
 use std::{
     fs::File,
@@ -248,15 +251,29 @@ pub(super) fn read_file(file: &DataFile, schema: &SchemaRef) -> Result<Batches> 
     Ok(Box::new(reader.map(move |batch| adapt(&batch.map_err(&altered)?, &schema))))
 }
 
-/// The rows of row groups beside each other, read as `schema`: the file's own columns, maybe with texts as views.
-pub(super) fn read_groups(file: &DataFile, groups: std::ops::Range<usize>, schema: &SchemaRef) -> Result<Batches> {
-    let path = file.path.clone();
-    let altered = move |why: String| EngineError::Altered { path: path.clone(), why };
-    let handle = File::open(&file.path).map_err(|error| altered(error.to_string()))?;
-    let options = ArrowReaderOptions::new().with_schema(Arc::clone(schema));
-    let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(handle, options).map_err(|error| altered(error.to_string()))?;
-    let reader = builder.with_row_groups(groups.collect()).with_batch_size(8192).build()?;
-    Ok(Box::new(reader.map(move |batch| batch.map_err(|error| altered(error.to_string())))))
+/// Reads row groups of a file as `schema`: the file's own columns, maybe with texts as views.
+pub(super) struct GroupReader<'a> {
+    file: &'a DataFile,
+    metadata: ArrowReaderMetadata,
+    schema: &'a SchemaRef,
+}
+
+impl<'a> GroupReader<'a> {
+    pub(super) fn new(file: &'a DataFile, metadata: &Arc<ParquetMetaData>, schema: &'a SchemaRef) -> Result<Self> {
+        let options = ArrowReaderOptions::new().with_schema(Arc::clone(schema));
+        Ok(Self { file, metadata: ArrowReaderMetadata::try_new(Arc::clone(metadata), options)?, schema })
+    }
+
+    /// The rows of a row group as one batch.
+    pub(super) fn read(&self, group: usize) -> Result<RecordBatch> {
+        let altered = |why: String| EngineError::Altered { path: self.file.path.clone(), why };
+        let rows = usize::try_from(self.metadata.metadata().row_group(group).num_rows()).map_err(|error| altered(error.to_string()))?;
+        let handle = File::open(&self.file.path).map_err(|error| altered(error.to_string()))?;
+        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(handle, self.metadata.clone());
+        let reader = builder.with_row_groups(vec![group]).with_batch_size(rows.max(1)).build()?;
+        let batches = reader.collect::<Result<Vec<_>, _>>().map_err(|error| altered(error.to_string()))?;
+        Ok(concat_batches(self.schema, &batches)?)
+    }
 }
 
 /// Gives a batch the columns of `schema`, by name.

@@ -1,19 +1,22 @@
-//! Writing a file anew with some of its rows changed: row groups in which nothing changes are taken as they are.
+//! Writing a file anew with some of its rows changed: row groups in which nothing changes are taken as they are, and so are
+//! columns in which nothing changes of row groups that keep their rows.
 //!
 //! Which row groups a change may touch is told by their statistics of the first column of the table's order. That is never
 //! too few: rows are compared by their whole key only within the row groups that are read.
 
 use super::{
-    current::{self, DataFile},
+    current::{self, DataFile, GroupReader},
     merge::{self, Slice},
 };
 use crate::{error::Result, order::Order, parquet_file::ParquetFile};
 use arrow::{
     array::{Array as _, RecordBatch},
+    compute::concat_batches,
     datatypes::{DataType, Schema, SchemaRef},
 };
 use parquet::{arrow::arrow_reader::statistics::StatisticsConverter, file::metadata::ParquetMetaData};
-use std::{fs::File, sync::Arc};
+use std::{collections::VecDeque, fs::File, iter, sync::Arc};
+use tidegate_core::changes::Op;
 
 /// The only column of batches of bounds.
 const FIRST: usize = 0;
@@ -31,6 +34,23 @@ pub(super) struct Base {
 struct Stretch {
     groups: std::ops::Range<usize>,
     changes: Vec<Slice>,
+}
+
+/// Takes those changes out that are not beyond `last`.
+fn take_up_to(changes: &mut VecDeque<Slice>, last: &RecordBatch, order: &Order) -> Result<Vec<Slice>> {
+    let mut taken = Vec::new();
+    while let Some(slice) = changes.pop_front() {
+        let comparator = order.comparator(&slice.rows, last)?;
+        let count = (0..slice.len()).take_while(|row| comparator.compare(*row, 0).is_le()).count();
+        let beyond = slice.slice(count, slice.len() - count);
+        taken.push(slice.slice(0, count));
+        if beyond.len() > 0 {
+            changes.push_front(beyond);
+            break;
+        }
+    }
+    taken.retain(|slice| slice.len() > 0);
+    Ok(taken)
 }
 
 fn with_views(schema: &SchemaRef) -> SchemaRef {
@@ -78,17 +98,43 @@ impl Base {
     ) -> Result<()> {
         // Texts are only passed on: as views they are not copied on the way.
         let views = with_views(schema);
-        for stretch in self.stretches(changes, order)? {
-            if stretch.changes.is_empty() {
-                out.copy_group(&self.file, self.metadata.row_group(stretch.groups.start))?;
-                continue;
+        let reader = GroupReader::new(file, &self.metadata, &views)?;
+        for Stretch { groups, changes } in self.stretches(changes, order)? {
+            let last = groups.end - 1;
+            let mut left = changes.iter().map(|slice| slice.cast(&views)).collect::<Result<VecDeque<_>>>()?;
+            for group in groups {
+                if left.is_empty() {
+                    out.copy_group(&self.file, self.metadata.row_group(group))?;
+                    continue;
+                }
+                let rows = reader.read(group)?;
+                let end = rows.slice(rows.num_rows().saturating_sub(1), 1);
+                let here = if group == last { left.drain(..).collect() } else { take_up_to(&mut left, &end, order)? };
+                self.renew(group, rows, &here, order, out)?;
             }
-            let rows = current::read_groups(file, stretch.groups, &views)?;
-            let changes = stretch.changes.iter().map(|slice| slice.cast(&views)).collect::<Result<Vec<_>>>()?;
-            merge::merge(rows, &changes, order, &mut |rows| out.write(&rows))?;
-            out.end_group()?;
         }
         Ok(())
+    }
+
+    /// Writes the rows of one row group, changed.
+    fn renew(&self, group: usize, rows: RecordBatch, changes: &[Slice], order: &Order, out: &mut ParquetFile) -> Result<()> {
+        let before = self.metadata.row_group(group);
+        if changes.is_empty() {
+            return out.copy_group(&self.file, before);
+        }
+        if !changes.iter().flat_map(|slice| &slice.ops).all(|op| *op == Op::Update) {
+            merge::merge(Box::new(iter::once(Ok(rows))), changes, order, &mut |rows| out.write(&rows))?;
+            return out.end_grown_group();
+        }
+        // Each row is where it was: columns in which no value is another are taken as they are, such as those of the key.
+        let mut updated = Vec::new();
+        merge::merge(Box::new(iter::once(Ok(rows.clone()))), changes, order, &mut |rows| {
+            updated.push(rows);
+            Ok(())
+        })?;
+        let updated = concat_batches(&rows.schema(), &updated)?;
+        let differ: Vec<bool> = rows.columns().iter().zip(updated.columns()).map(|(was, is)| was != is).collect();
+        out.patch_group(&self.file, before, &updated, &differ)
     }
 
     /// The file as stretches, in order.
