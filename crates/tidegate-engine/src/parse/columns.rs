@@ -60,7 +60,7 @@ pub(super) fn build(
     let arrays: Vec<ArrayRef> = columns
         .iter()
         .enumerate()
-        .map(|(i, column)| build_column(Cells { i, column, nulls, spans: &spans.columns[i], bytes }, valid_utf8, &mut bad))
+        .map(|(i, column)| build_column(Cells { i, column, nulls, spans, bytes }, valid_utf8, &mut bad))
         .collect::<Result<_>>()?;
     let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(rows));
     let batch = RecordBatch::try_new_with_options(Arc::clone(schema), arrays, &options)?;
@@ -120,7 +120,7 @@ struct Cells<'a> {
     i: usize,
     column: &'a Column,
     nulls: &'a Nulls,
-    spans: &'a [Span],
+    spans: &'a Spans,
     bytes: &'a [u8],
 }
 
@@ -147,10 +147,11 @@ impl Cells<'_> {
     }
 
     fn typed<T: Copy>(&self, bad: &mut BadRows, nothing: T, parse: impl Fn(&[u8]) -> Option<T>) -> (Vec<T>, Option<NullBuffer>) {
-        let mut values = Vec::with_capacity(self.spans.len());
+        let spans = self.spans.column(self.i);
+        let mut values = Vec::with_capacity(spans.len());
         let mut null_at = Vec::new();
-        for (record, span) in self.spans.iter().enumerate() {
-            let parsed = match self.value(*span) {
+        for (record, span) in spans.enumerate() {
+            let parsed = match self.value(span) {
                 Some(cell) => {
                     let parsed = parse(cell);
                     if parsed.is_none() {
@@ -175,13 +176,15 @@ impl Cells<'_> {
 
 /// Gathers the text of all cells in one buffer, whose encoding is then checked as a whole.
 fn strings(cells: &Cells<'_>, valid_utf8: bool, bad: &mut BadRows) -> Result<ArrayRef> {
-    let mut values: Vec<u8> = Vec::with_capacity(cells.spans.len() * 12);
-    let mut lengths: Vec<usize> = Vec::with_capacity(cells.spans.len());
+    let spans = cells.spans.column(cells.i);
+    let rows = spans.len();
+    let mut values: Vec<u8> = Vec::with_capacity(rows * 12);
+    let mut lengths: Vec<usize> = Vec::with_capacity(rows);
     let mut null_at = Vec::new();
     let doubled = [cells.nulls.quote; 2];
-    for (record, span) in cells.spans.iter().enumerate() {
+    for (record, span) in spans.enumerate() {
         let before = values.len();
-        match cells.value(*span) {
+        match cells.value(span) {
             // The row is among the bad ones already: it was looked at as a whole.
             Some(text) if !valid_utf8 && std::str::from_utf8(text).is_err() => null_at.push(record),
             Some(text) if span.is_escaped() => {
@@ -201,7 +204,7 @@ fn strings(cells: &Cells<'_>, valid_utf8: bool, bad: &mut BadRows) -> Result<Arr
         lengths.push(values.len() - before);
     }
     let offsets = OffsetBuffer::from_lengths(lengths);
-    Ok(Arc::new(StringArray::try_new(offsets, values.into(), nulls(cells.spans.len(), null_at))?))
+    Ok(Arc::new(StringArray::try_new(offsets, values.into(), nulls(rows, null_at))?))
 }
 
 fn nulls(rows: usize, null_at: Vec<usize>) -> Option<NullBuffer> {

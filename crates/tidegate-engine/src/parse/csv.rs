@@ -51,6 +51,7 @@ pub(super) fn split(dialect: &Dialect, layout: &Layout, bytes: &[u8], complete: 
             line += 1;
             continue;
         }
+        out.begin_record();
         let mut cells = 0;
         let mut plain = true;
         let bad = loop {
@@ -58,7 +59,7 @@ pub(super) fn split(dialect: &Dialect, layout: &Layout, bytes: &[u8], complete: 
                 Cell::Ended(span, next, last) => {
                     plain &= !span.is_quoted();
                     if let Some(Some(column)) = layout.columns.get(cells) {
-                        out.push(*column, span);
+                        out.set(*column, span);
                     }
                     cells += 1;
                     at = next;
@@ -103,6 +104,7 @@ fn blank(dialect: &Dialect, bytes: &[u8], at: usize) -> Option<usize> {
     }
 }
 
+#[inline]
 fn cell(dialect: &Dialect, bytes: &[u8], at: usize, marks: &mut Marks<'_>) -> Cell {
     if bytes.get(at) == Some(&dialect.quote) {
         return quoted(dialect, bytes, at);

@@ -34,9 +34,10 @@ pub(super) fn split(names: &[String], bytes: &[u8], complete: bool) -> Lines {
             arena.extend_from_slice(text);
             let raw_end = arena.len();
             let object = serde_json::from_slice::<Map<String, Value>>(text).ok();
+            spans.begin_record();
             if let Some(object) = &object {
                 for (column, name) in names.iter().enumerate() {
-                    spans.push(column, cell(object.get(name), &mut arena));
+                    spans.set(column, cell(object.get(name), &mut arena));
                 }
             }
             let bad = object.is_none().then_some((if std::str::from_utf8(text).is_ok() { Reason::Json } else { Reason::Encoding }, 0));

@@ -21,6 +21,7 @@ impl<'a> Marks<'a> {
     }
 
     /// The next place at or after `from`. Asked for in order: what was given, or lies before `from`, does not come again.
+    #[inline]
     pub(super) fn next(&mut self, from: usize) -> Option<usize> {
         if from >= self.base + WIDTH {
             self.go_to(from);

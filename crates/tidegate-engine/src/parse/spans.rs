@@ -2,40 +2,41 @@
 
 use tidegate_core::quarantine::Reason;
 
-const FLAG: u32 = 1 << 31;
+const FLAG: u64 = 1 << 31;
+const HALF: u32 = 32;
 
 /// A cell: a range of the block's bytes, whether it was quoted, and whether it has doubled quotes in it.
+///
+/// One number, because two halves that are written one by one and read as one stall the processor at every cell: the lower
+/// half has the start and at its top "quoted", the upper one the end and "has doubled quotes". A block and its left-over are
+/// a few MiB, far below 2^31.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Span {
-    /// The top bit says "quoted".
-    start: u32,
-    /// The top bit says "has doubled quotes".
-    end: u32,
-}
+pub(super) struct Span(u64);
 
-#[allow(clippy::cast_possible_truncation, reason = "a block and its left-over are a few MiB, far below 2^31")]
 impl Span {
     /// No cell at all: reads as an unquoted empty one.
-    pub(super) const NONE: Span = Span { start: 0, end: 0 };
+    pub(super) const NONE: Span = Span(0);
 
     pub(super) fn plain(start: usize, end: usize) -> Self {
-        Self { start: start as u32, end: end as u32 }
+        Self(start as u64 | (end as u64) << HALF)
     }
 
     pub(super) fn quoted(start: usize, end: usize, escaped: bool) -> Self {
-        Self { start: start as u32 | FLAG, end: end as u32 | if escaped { FLAG } else { 0 } }
+        let Self(range) = Self::plain(start, end);
+        Self(range | FLAG | if escaped { FLAG << HALF } else { 0 })
     }
 
+    #[allow(clippy::cast_possible_truncation, reason = "31 bits each")]
     pub(super) fn bytes(self, block: &[u8]) -> &[u8] {
-        &block[(self.start & !FLAG) as usize..(self.end & !FLAG) as usize]
+        &block[(self.0 & (FLAG - 1)) as usize..(self.0 >> HALF & (FLAG - 1)) as usize]
     }
 
     pub(super) fn is_quoted(self) -> bool {
-        self.start & FLAG != 0
+        self.0 & FLAG != 0
     }
 
     pub(super) fn is_escaped(self) -> bool {
-        self.end & FLAG != 0
+        self.0 & FLAG << HALF != 0
     }
 }
 
@@ -52,8 +53,10 @@ pub(super) struct Malformed {
 
 /// The records of a block.
 pub(super) struct Spans {
-    /// Per declared column, one span per good record.
-    pub(super) columns: Vec<Vec<Span>>,
+    /// How many columns are declared.
+    declared: usize,
+    /// A span for each declared column of each good record, one record after the other, and those of the record begun last.
+    cells: Vec<Span>,
     /// Byte range of each good record.
     pub(super) records: Vec<(u32, u32)>,
     /// Lines of the block before each good record.
@@ -64,11 +67,12 @@ pub(super) struct Spans {
     pub(super) line_count: u64,
 }
 
-#[allow(clippy::cast_possible_truncation, reason = "a block and its left-over are a few MiB, far below 2^31")]
 impl Spans {
-    pub(super) fn new(columns: usize, capacity: usize) -> Self {
+    /// For records of so many declared columns, about `capacity` of them.
+    pub(super) fn new(declared: usize, capacity: usize) -> Self {
         Self {
-            columns: vec![Vec::with_capacity(capacity); columns],
+            declared,
+            cells: Vec::with_capacity((capacity + 1) * declared),
             records: Vec::with_capacity(capacity),
             lines: Vec::with_capacity(capacity),
             malformed: Vec::new(),
@@ -76,18 +80,33 @@ impl Spans {
         }
     }
 
-    pub(super) fn push(&mut self, column: usize, span: Span) {
-        self.columns[column].push(span);
+    /// The cells of a declared column, one for each good record.
+    pub(super) fn column(&self, column: usize) -> impl ExactSizeIterator<Item = Span> {
+        self.cells.chunks_exact(self.declared.max(1)).map(move |record| record[column])
     }
 
-    /// Takes back the cells of a record that did not come to its end.
+    /// The cell of a good record.
+    pub(super) fn cell(&self, record: usize, column: usize) -> Span {
+        self.cells[record * self.declared + column]
+    }
+
+    /// Begins a record of which no cell is known. Columns that the file does not have stay without.
+    pub(super) fn begin_record(&mut self) {
+        self.cells.resize((self.records.len() + 1) * self.declared, Span::NONE);
+    }
+
+    /// Sets a cell of the record begun last.
+    pub(super) fn set(&mut self, column: usize, span: Span) {
+        let begun = self.cells.len() - self.declared;
+        self.cells[begun + column] = span;
+    }
+
+    /// Takes back a record that did not come to its end.
     pub(super) fn undo_record(&mut self) {
-        let good = self.records.len();
-        for column in &mut self.columns {
-            column.truncate(good);
-        }
+        self.cells.truncate(self.records.len() * self.declared);
     }
 
+    #[allow(clippy::cast_possible_truncation, reason = "a block and its left-over are a few MiB, far below 2^31")]
     pub(super) fn end_record(&mut self, start: usize, end: usize, line: u64, bad: Option<(Reason, usize)>) {
         match bad {
             Some((reason, cells)) => {
@@ -97,13 +116,6 @@ impl Spans {
             None => {
                 self.records.push((start as u32, end as u32));
                 self.lines.push(line as u32);
-                let good = self.records.len();
-                // Declared columns that the file does not have.
-                for column in &mut self.columns {
-                    if column.len() < good {
-                        column.push(Span::NONE);
-                    }
-                }
             }
         }
     }

@@ -129,7 +129,7 @@ impl BlockParser {
         if self.spec.identity.is_empty() {
             return None;
         }
-        let cells: Vec<&[u8]> = self.spec.identity.iter().map(|column| spans.columns[*column][record].bytes(bytes)).collect();
+        let cells: Vec<&[u8]> = self.spec.identity.iter().map(|column| spans.cell(record, *column).bytes(bytes)).collect();
         // A row without any of its key is known by its text alone.
         cells.iter().any(|cell| !cell.is_empty()).then(|| reject::identity(&self.spec, &cells))
     }
