@@ -1,6 +1,7 @@
 //! The commands, as people meet them.
 
 use crate::environment::{Environment, TestPublisher, adds_up};
+use std::io::Write as _;
 use tidegate_testkit::publisher::Mood;
 
 /// A small pipeline over one file.
@@ -159,6 +160,19 @@ fn history_diff_and_time_travel_agree() {
     − id=10  n 10
     + id=11  n 11
     ");
+    insta::assert_snapshot!(environment.expect(0, &["diff", "2", "-o", "csv"]).stdout, @r"
+    op,id,n,before.n
+    update,2,20,2
+    delete,10,10,
+    insert,11,11,
+    ");
+    // Compared as numbers: as texts 10 would come before 2.
+    let shown = environment.expect(0, &["runs", "-o", "json"]).stdout;
+    assert!(environment.expect(0, &["show", "2", "-o", "json"]).stdout.contains(r#""oldest":"2","newest":"10""#), "{shown}");
+    let csv = environment.expect(0, &["history", "t", "2", "-o", "csv"]).stdout;
+    assert!(csv.starts_with("run,published_at,op,id,n,before.n\n1,") && csv.trim_end().ends_with(",update,2,20,2"), "{csv}");
+    let csv = environment.expect(0, &["events", "-o", "csv"]).stdout;
+    assert!(csv.starts_with("sequence,time,type,source,subject,id,data\n1,"), "{csv}");
     let history = environment.expect(0, &["history", "t", "2", "-o", "json"]).receipts();
     assert_eq!(history.len(), 2);
     assert_eq!((&history[1]["before"]["n"], &history[1]["after"]["n"]), (&2.into(), &20.into()));
@@ -265,6 +279,34 @@ fn init_writes_a_pipeline_that_runs() {
     assert!(written.contains("key: [day, shop_id]") && written.contains("delimiter: \";\""), "{written}");
     environment.expect(0, &["plan", "pipelines/prices"]);
     assert_eq!(environment.receipt("pipelines/prices")["counts"]["new"], 3);
+}
+
+#[test]
+fn init_unpacks_and_leaves_nothing_behind_that_is_no_pipeline() {
+    let environment = Environment::new();
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    packed.write_all(many(0..200_000).as_bytes()).unwrap();
+    environment.write("numbers.csv.gz", packed.finish().unwrap());
+    environment.expect(0, &["init", "numbers.csv.gz"]);
+    assert_eq!(environment.receipt("pipelines/numbers")["counts"]["new"], 200_000);
+    environment.write("page.html", "<!doctype html><html><body>Not found</body></html>");
+    assert!(environment.expect(1, &["init", "page.html"]).stderr.contains("TG203"));
+    assert!(environment.expect(2, &["init", "numbers.csv.gz", "--name", "Numbers 1"]).stderr.contains("cannot be the name"));
+    environment.expect(2, &["init", "numbers.csv.gz", "--name", "changes"]);
+    let pipelines = std::fs::read_dir(environment.path("pipelines")).unwrap().count();
+    assert_eq!(pipelines, 1);
+}
+
+#[test]
+fn a_page_is_no_publication_even_if_every_column_may_be_missing() {
+    let environment = small("id,n\n1,1\n");
+    let optional = SMALL.replace("required: true", "optional: true").replace("n: { type: int64 }", "n: { type: int64, optional: true }");
+    environment.write("small/pipeline.yaml", optional);
+    environment.expect(0, &["run", "small"]);
+    environment.write("in.csv", "<!doctype html>\n<html>\n");
+    assert!(environment.expect(1, &["run", "small"]).stderr.contains("gave an HTML page where CSV was promised"));
+    environment.write("in.csv", "other\n1\n");
+    assert!(environment.expect(1, &["run", "small"]).stderr.contains("TG204"));
 }
 
 #[test]

@@ -63,3 +63,23 @@ fn the_generated_reference_is_up_to_date() {
     let schema = crate::environment::Environment::new().expect(0, &["schema"]).stdout;
     assert!(written == schema, "run `docs/generate` and commit what it writes");
 }
+
+#[test]
+fn the_reference_of_commands_says_what_help_says() {
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let reference = std::fs::read_to_string(project().join("docs/reference/commands.md")).unwrap();
+    let mut sections = reference.split("\n### ");
+    // Options that every command has are explained once, at the top.
+    let common = words(sections.next().unwrap());
+    let environment = crate::environment::Environment::new();
+    for section in sections {
+        let name = section.lines().next().unwrap();
+        let args: Vec<&str> = name.split(' ').chain(["--help"]).collect();
+        let help = environment.expect(0, &args).stdout;
+        let (section, help) = (words(section), help.replace("\nOptions:\n", "\nOptions:\n\n"));
+        for paragraph in help.lines().map(str::trim).collect::<Vec<_>>().join("\n").split("\n\n").map(words) {
+            let is_there = section.contains(&paragraph) || common.contains(&paragraph);
+            assert!(is_there, "docs/reference/commands.md does not say what `tidegate {name} --help` says: {paragraph}");
+        }
+    }
+}

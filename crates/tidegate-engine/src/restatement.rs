@@ -2,8 +2,8 @@
 
 use crate::{Veil, error::Result, order::Order, rows};
 use arrow::{
-    array::{Array, AsArray, RecordBatch},
-    compute::{cast, kernels::cmp::distinct},
+    array::{Array, ArrayRef, AsArray, RecordBatch, make_comparator},
+    compute::{SortOptions, cast, kernels::cmp::distinct},
     datatypes::{DataType, Date32Type, Float64Type, Schema},
 };
 use std::cmp::Ordering;
@@ -37,6 +37,17 @@ fn date_column(table: &Schema, key: &Order) -> Option<usize> {
     key.columns.iter().copied().find(|i| *table.field(*i).data_type() == DataType::Date32)
 }
 
+/// The one of two values that lies further on one side.
+fn further(known: Option<ArrayRef>, other: Option<ArrayRef>, side: Ordering) -> Result<Option<ArrayRef>> {
+    Ok(match (known, other) {
+        (Some(known), Some(other)) => {
+            let is_further = make_comparator(&other, &known, SortOptions::default())?(0, 0) == side;
+            Some(if is_further { other } else { known })
+        }
+        (known, other) => known.or(other),
+    })
+}
+
 /// Collects while a changeset is written.
 pub(crate) struct Restated {
     /// The first date column of the key, or its first column.
@@ -44,8 +55,9 @@ pub(crate) struct Restated {
     is_date: bool,
     key: Vec<usize>,
     rows: u64,
-    oldest: Option<(i32, String)>,
-    newest: Option<(i32, String)>,
+    /// The least and greatest value of that column among the rows touched, as an array of one.
+    oldest: Option<ArrayRef>,
+    newest: Option<ArrayRef>,
     /// The newest day seen anywhere in the table, for `days_back`.
     pub(crate) newest_day: Option<i32>,
     columns: Vec<ColumnShift>,
@@ -87,32 +99,19 @@ impl Restated {
         }
         self.rows += past.len() as u64;
         if let Some(by) = self.by {
-            let array = batch.column(by);
-            for row in &past {
-                self.touch(array.as_ref(), *row);
-            }
+            self.touch(batch.column(by), &past)?;
         }
         self.shifts(batch)
     }
 
-    fn touch(&mut self, array: &dyn Array, row: usize) {
-        if self.is_date {
-            let day = array.as_primitive::<Date32Type>().value(row);
-            if self.oldest.as_ref().is_none_or(|(oldest, _)| day < *oldest) {
-                self.oldest = Some((day, rows::text(array, row)));
-            }
-            if self.newest.as_ref().is_none_or(|(newest, _)| day > *newest) {
-                self.newest = Some((day, rows::text(array, row)));
-            }
-            return;
-        }
-        let text = rows::text(array, row);
-        if self.oldest.as_ref().is_none_or(|(_, oldest)| text.cmp(oldest) == Ordering::Less) {
-            self.oldest = Some((0, text.clone()));
-        }
-        if self.newest.as_ref().is_none_or(|(_, newest)| text.cmp(newest) == Ordering::Greater) {
-            self.newest = Some((0, text));
-        }
+    /// Compares values as what they are: 9 comes before 10.
+    fn touch(&mut self, array: &ArrayRef, past: &[usize]) -> Result<()> {
+        let within = make_comparator(array, array, SortOptions::default())?;
+        let least = past.iter().copied().min_by(|a, b| within(*a, *b)).map(|row| array.slice(row, 1));
+        let most = past.iter().copied().max_by(|a, b| within(*a, *b)).map(|row| array.slice(row, 1));
+        self.oldest = further(self.oldest.take(), least, Ordering::Less)?;
+        self.newest = further(self.newest.take(), most, Ordering::Greater)?;
+        Ok(())
     }
 
     fn shifts(&mut self, batch: &RecordBatch) -> Result<()> {
@@ -141,11 +140,12 @@ impl Restated {
     }
 
     pub(crate) fn report(&self) -> Restatement {
-        let oldest_day = self.oldest.as_ref().map(|(day, _)| *day).filter(|_| self.is_date);
+        let oldest_day = self.oldest.as_ref().filter(|_| self.is_date).map(|oldest| oldest.as_primitive::<Date32Type>().value(0));
+        let text = |value: &ArrayRef| rows::text(value, 0);
         Restatement {
             rows: self.rows,
-            oldest: self.oldest.as_ref().map(|(_, text)| text.clone()),
-            newest: self.newest.as_ref().map(|(_, text)| text.clone()),
+            oldest: self.oldest.as_ref().map(text),
+            newest: self.newest.as_ref().map(text),
             days_back: self.newest_day.zip(oldest_day).map(|(newest, oldest)| (i64::from(newest) - i64::from(oldest)).max(0)),
             columns: self.columns.iter().filter(|shift| shift.rows > 0).cloned().collect(),
         }

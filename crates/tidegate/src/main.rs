@@ -3,6 +3,7 @@
 //! This crate is the wiring: commands, terminal output, and the ties between engine, connectors and conductor. It alone
 //! looks at the environment, prints, and exits.
 
+mod changes_csv;
 mod cli;
 mod commands;
 mod context;

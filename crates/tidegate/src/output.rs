@@ -5,6 +5,7 @@ use crate::{
     context::Trouble,
 };
 use serde::Serialize;
+use serde_json::Value;
 use std::{
     io::{IsTerminal as _, Write as _},
     process::ExitCode,
@@ -94,12 +95,16 @@ impl Terminal {
         }
     }
 
+    /// A line of CSV.
+    pub fn csv(&self, cells: impl IntoIterator<Item = Value>) {
+        out(&cells.into_iter().map(|cell| csv_cell(&cell)).collect::<Vec<_>>().join(","));
+    }
+
     /// Aligned columns, with a heading; with `-o csv`, as CSV.
     pub fn table(&self, heading: &[&str], rows: &[Vec<String>]) {
         if self.format == Output::Csv {
-            let line = |cells: Vec<&str>| out(&cells.into_iter().map(|cell| csv_cell(&cell.into())).collect::<Vec<_>>().join(","));
-            line(heading.to_vec());
-            rows.iter().for_each(|row| line(row.iter().map(String::as_str).collect()));
+            self.csv(heading.iter().copied().map(Value::from));
+            rows.iter().for_each(|row| self.csv(row.iter().map(String::as_str).map(Value::from)));
             return;
         }
         // A cell of several lines would break the columns.
@@ -303,11 +308,11 @@ pub fn change_text(change: &Change) -> String {
 }
 
 /// Quotes a CSV cell if it needs it.
-pub fn csv_cell(value: &serde_json::Value) -> String {
+fn csv_cell(value: &Value) -> String {
     let text = match value {
-        serde_json::Value::Null => return String::new(),
-        serde_json::Value::String(text) if text.is_empty() => return "\"\"".to_owned(),
-        serde_json::Value::String(text) => text.clone(),
+        Value::Null => return String::new(),
+        Value::String(text) if text.is_empty() => return "\"\"".to_owned(),
+        Value::String(text) => text.clone(),
         other => other.to_string(),
     };
     if text.contains(['"', ',', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }

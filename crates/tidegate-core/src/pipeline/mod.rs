@@ -25,6 +25,7 @@ pub use source::{CsvOptions, FileSource, Format, HttpSource, PushSource, Silence
 pub use subscribers::{ChangesWanted, EventsWanted, From, Subscriber};
 pub use table::{Check, Guards, Mode, Severity, Table};
 pub use triggers::{Dropped, Hook, Missed, Push, Schedule, SourceChange, Triggers};
+pub use validate::{PLAIN, is_plain};
 
 use indexmap::IndexMap;
 use schemars::JsonSchema;

@@ -59,15 +59,20 @@ pub(super) fn validate(file: &PipelineFile) -> Vec<Problem> {
     problems.0
 }
 
+/// What a name may be.
+pub const PLAIN: &str = "use lower-case letters, digits and `_`, beginning with a letter, at most 63";
+
+/// Whether a pipeline, source or table may have this name.
+pub fn is_plain(name: &str) -> bool {
+    name.len() <= 63
+        && name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+}
+
 /// Names become folder names, SQL identifiers and URL parts, so they are kept plain.
 fn name(problems: &mut Problems, at: &[&str], of: &str, name: &str) {
-    let plain = name.len() <= 63
-        && name.starts_with(|c: char| c.is_ascii_lowercase())
-        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
-    if !plain {
-        problems
-            .add(at, format!("`{name}` cannot be the name of a {of}"))
-            .hint("use lower-case letters, digits and `_`, beginning with a letter, at most 63");
+    if !is_plain(name) {
+        problems.add(at, format!("`{name}` cannot be the name of a {of}")).hint(PLAIN);
     } else if of != "subscriber" && (name.ends_with("__history") || matches!(name, "previous" | "changes")) {
         problems.add(at, format!("`{name}` is taken: Tidegate gives this name to a table of its own")).hint("choose another name");
     }

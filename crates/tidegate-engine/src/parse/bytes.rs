@@ -5,7 +5,7 @@ use encoding_rs::Encoding;
 use encoding_rs_io::DecodeReaderBytesBuilder;
 use std::{
     fs::File,
-    io::{BufRead, BufReader, Read},
+    io::{self, BufRead, BufReader, Read},
 };
 use tidegate_core::seam::RawFile;
 
@@ -22,8 +22,18 @@ pub(super) fn open(source: &str, file: &RawFile, encoding: Option<&str>) -> Resu
     let failed = |error| EngineError::Read { name: source.to_owned(), path: file.path.clone(), source: error };
     let kept = File::open(&file.path).map_err(failed)?;
     let kept: Box<dyn Read + Send> = if file.packed { Box::new(zstd::Decoder::new(kept).map_err(failed)?) } else { Box::new(kept) };
-    let mut file = BufReader::with_capacity(1 << 16, kept);
-    let magic = file.fill_buf().map_err(failed)?;
+    decode(source, kept, encoding, failed)
+}
+
+/// The same for bytes from anywhere.
+pub(super) fn decode(
+    source: &str,
+    bytes: Box<dyn Read + Send>,
+    encoding: Option<&str>,
+    failed: impl Fn(io::Error) -> EngineError,
+) -> Result<Decoded> {
+    let mut file = BufReader::with_capacity(1 << 16, bytes);
+    let magic = file.fill_buf().map_err(&failed)?;
     let plain: Box<dyn Read + Send> = if magic.starts_with(&[0x1f, 0x8b]) {
         Box::new(flate2::bufread::MultiGzDecoder::new(file))
     } else if magic.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {

@@ -1,9 +1,9 @@
 //! What the columns of a file are, guessed for `init`: a person sees and can correct it.
 
 use super::{
-    cells,
+    bytes, cells,
     csv::{self, Dialect},
-    sniff::newline,
+    sniff::{newline, not_csv},
 };
 use crate::{
     error::{EngineError, Result},
@@ -13,7 +13,10 @@ use arrow::{array::Array as _, datatypes::DataType};
 use indexmap::IndexMap;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::{Map, Value};
-use std::path::Path;
+use std::{
+    io::{Cursor, Read as _},
+    path::{Path, PathBuf},
+};
 use tidegate_core::pipeline::{ColumnType, Format};
 
 /// Rows that are looked at.
@@ -34,9 +37,20 @@ pub struct Guess {
     pub rows: usize,
 }
 
-/// Guesses from the first bytes of a CSV or JSON lines file; none if it is neither.
+/// Bytes that are looked at once they are unpacked.
+const UNPACKED: u64 = 4 << 20;
+
+/// Guesses from the first bytes of a CSV or JSON lines file, packed or not; none if it is neither.
 pub fn guess(head: &[u8], whole: bool) -> Option<Guess> {
-    let head = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head);
+    let failed = |source| EngineError::Read { name: "init".to_owned(), path: PathBuf::new(), source };
+    let decoded = bytes::decode("init", Box::new(Cursor::new(head.to_vec())), None, failed).ok()?;
+    let mut unpacked = Vec::new();
+    // Of packed bytes that were cut, what comes before the cut is enough.
+    let all = decoded.read.take(UNPACKED).read_to_end(&mut unpacked).is_ok();
+    let (head, whole) = (unpacked.as_slice(), whole && all && (unpacked.len() as u64) < UNPACKED);
+    if head.trim_ascii().is_empty() || (not_csv(head).is_some() && !head.trim_ascii_start().starts_with(b"{")) {
+        return None;
+    }
     let newline = newline(head);
     let head = if whole { head } else { &head[..=memchr::memrchr(newline, head)?] };
     if head.trim_ascii_start().starts_with(b"{") { json_lines(head) } else { csv_file(head, newline) }

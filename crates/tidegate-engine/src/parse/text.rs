@@ -281,6 +281,11 @@ pub(super) fn open_csv(spec: &Arc<Spec>, file: &RawFile, report: &mut Parsed) ->
             None => missing.push((wanted.to_owned(), name.clone())),
         }
     }
+    if layout.columns.iter().all(Option::is_none) {
+        // Columns may be missing where they are optional; with none of them there is nothing to read.
+        missing =
+            spec.source.columns.iter().map(|(name, column)| (column.from.as_deref().unwrap_or(name).to_owned(), name.clone())).collect();
+    }
     if let Some((_, first)) = missing.first() {
         if let Some(got) = sniff::not_csv(&head) {
             return Err(EngineError::WrongFormat { name: spec.name.clone(), got, promised: "CSV", begins: sniff::begins(&head) });

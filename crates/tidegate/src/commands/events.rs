@@ -5,6 +5,7 @@ use crate::{
     context::{Context, Ending},
 };
 use clap::Args;
+use serde_json::{Value, json};
 use std::time::Duration;
 use tidegate_core::event::Event;
 use tidegate_runtime::ledger::events::Wanted;
@@ -33,13 +34,25 @@ pub async fn events(context: &Context, args: EventsArgs) -> Ending {
     let ledger = context.ledger().await?;
     context.known(&ledger, args.pipeline.as_deref()).await?;
     let mut after = args.after;
+    if context.terminal.format() == Output::Csv {
+        context.terminal.csv(["sequence", "time", "type", "source", "subject", "id", "data"].map(Value::from));
+    }
     loop {
         let events = ledger.events(&Wanted { pipeline: args.pipeline.as_deref(), kind: args.kind.as_deref(), after, limit: 1000 }).await?;
         for event in &events {
             after = event.sequence.unwrap_or(after);
             match context.terminal.format() {
                 Output::Json => context.terminal.json(event),
-                _ => context.terminal.text(&line(event)),
+                Output::Csv => context.terminal.csv([
+                    json!(event.sequence),
+                    json!(event.time),
+                    json!(event.kind),
+                    json!(event.source),
+                    json!(event.subject),
+                    json!(event.id),
+                    event.data.clone(),
+                ]),
+                Output::Text => context.terminal.text(&line(event)),
             }
         }
         if events.is_empty() {

@@ -1,11 +1,13 @@
 //! `history`.
 
 use crate::{
+    changes_csv,
     cli::Output,
     context::{Context, Ending},
     output::change_text,
 };
 use clap::Args;
+use serde_json::json;
 use tidegate_core::{Code, Failure};
 
 /// Everything ever said about one row
@@ -13,7 +15,8 @@ use tidegate_core::{Code, Failure};
 #[command(after_help = "Examples:
   tidegate history us_daily 2020-05-01
   tidegate history county_daily 2020-05-01 Cook Illinois
-  tidegate history county_daily county=Cook state=Illinois -o json")]
+  tidegate history county_daily county=Cook state=Illinois -o json
+  tidegate history us_daily 2020-05-01 -o csv")]
 pub struct HistoryArgs {
     /// The table.
     table: String,
@@ -54,16 +57,21 @@ pub async fn history(context: &Context, args: HistoryArgs) -> Ending {
     };
     let veil = context.veil(&ledger, &last.pipeline).await?;
     let statements = context.tables().history(&args.table, &wanted, &last.key, &veil).await.map_err(Failure::from)?;
-    for statement in &statements {
-        match context.terminal.format() {
-            Output::Json => context.terminal.json(statement),
-            _ => context.terminal.text(&format!(
+    match context.terminal.format() {
+        Output::Json => statements.iter().for_each(|statement| context.terminal.json(statement)),
+        Output::Csv => {
+            let rows: Vec<_> =
+                statements.iter().map(|statement| (vec![json!(statement.run), json!(statement.published_at)], &statement.change)).collect();
+            changes_csv::print(&context.terminal, &["run", "published_at"], &rows);
+        }
+        Output::Text => statements.iter().for_each(|statement| {
+            context.terminal.text(&format!(
                 "run {:<4} {}  {}",
                 statement.run,
                 statement.published_at.strftime("%Y-%m-%d %H:%M"),
                 change_text(&statement.change)
-            )),
-        }
+            ));
+        }),
     }
     if statements.is_empty() {
         context.terminal.remark("nothing was ever said about this key");

@@ -73,6 +73,9 @@ impl Landing for HeadLanding {
 pub async fn init(context: &Context, args: InitArgs) -> Ending {
     let web = args.place.starts_with("http://") || args.place.starts_with("https://");
     let name = args.name.clone().unwrap_or_else(|| name_of(&args.place));
+    if !pipeline::is_plain(&name) {
+        return Err(Failure::new(Code::TG106, format!("`{name}` cannot be the name of a pipeline")).hint(pipeline::PLAIN).into());
+    }
     let mut landing = HeadLanding::default();
     let source: Box<dyn Source> = if web {
         let spec = pipeline::HttpSource {
@@ -110,8 +113,12 @@ pub async fn init(context: &Context, args: InitArgs) -> Ending {
     let place = if web { args.place.clone() } else { std::path::absolute(&args.place).map_err(failed)?.display().to_string() };
     std::fs::create_dir_all(&folder).map_err(failed)?;
     std::fs::write(&file, write(&name, &place, web, &guess)).map_err(failed)?;
-    // What was written must be valid; if not, that is our mistake and should be seen now.
-    pipelines::read(&folder, &pipelines::environment)?;
+    // What was written must be valid; if not, it is seen now and not left behind.
+    if let Err(trouble) = pipelines::read(&folder, &pipelines::environment) {
+        std::fs::remove_file(&file).map_err(failed)?;
+        let _ = std::fs::remove_dir(&folder);
+        return Err(trouble.into());
+    }
     match context.terminal.format() {
         Output::Json => context.terminal.json(
             &serde_json::json!({ "pipeline": name, "file": file.display().to_string(), "key": guess.key, "rows_looked_at": guess.rows }),

@@ -3,7 +3,6 @@
 use crate::{
     cli::Output,
     context::{Context, Ending},
-    output::csv_cell,
 };
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
@@ -126,7 +125,7 @@ async fn list(context: &Context, args: ListArgs, format: Output) -> Ending {
                     row.first_run,
                     row.last_run
                 ]);
-                context.terminal.text(&cells.as_array().into_iter().flatten().map(csv_cell).collect::<Vec<_>>().join(","));
+                context.terminal.csv(cells.as_array().into_iter().flatten().cloned());
                 lines.push(Vec::new());
             }
             Output::Text => lines.push(vec![

@@ -3,7 +3,6 @@
 use crate::{
     cli::Output,
     context::{Context, Ending, Trouble},
-    output::csv_cell,
 };
 use clap::Args;
 use std::collections::BTreeMap;
@@ -59,10 +58,10 @@ pub async fn query(context: &Context, args: QueryArgs) -> Ending {
         }
         Output::Csv => {
             if std::mem::take(&mut first) {
-                terminal.text(&answer.columns.iter().map(|name| csv_cell(&name.as_str().into())).collect::<Vec<_>>().join(","));
+                terminal.csv(answer.columns.iter().map(|name| name.as_str().into()));
             }
             for row in &answer.rows {
-                terminal.text(&row.iter().map(csv_cell).collect::<Vec<_>>().join(","));
+                terminal.csv(row.iter().cloned());
             }
             true
         }

@@ -1,6 +1,7 @@
 //! `runs`, `show`, `diff`.
 
 use crate::{
+    changes_csv,
     cli::Output,
     context::{Context, Ending},
     output::{change_text, receipt_text},
@@ -162,7 +163,7 @@ fn first_lines(file: &RawFile) -> Vec<String> {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   tidegate diff 42
-  tidegate diff 42 --limit 100000 -o json")]
+  tidegate diff 42 --limit 100000 -o csv > changed.csv")]
 pub struct DiffArgs {
     /// The run's number.
     run: i64,
@@ -185,11 +186,10 @@ pub async fn diff(context: &Context, args: DiffArgs) -> Ending {
         return Err(Failure::new(Code::TG407, format!("the changeset of run {} is not there any more: {}", run.id, file.display())).into());
     }
     let changes = context.tables().changes(&file, args.limit, &veil).map_err(Failure::from)?;
-    for change in &changes {
-        match context.terminal.format() {
-            Output::Json => context.terminal.json(change),
-            _ => context.terminal.text(&change_text(change)),
-        }
+    match context.terminal.format() {
+        Output::Json => changes.iter().for_each(|change| context.terminal.json(change)),
+        Output::Csv => changes_csv::print(&context.terminal, &[], &changes.iter().map(|change| (Vec::new(), change)).collect::<Vec<_>>()),
+        Output::Text => changes.iter().for_each(|change| context.terminal.text(&change_text(change))),
     }
     if (changes.len() as u64) < changeset.rows {
         context.terminal.remark(&format!("… and {} more; `--limit` shows them", thousands(changeset.rows - changes.len() as u64)));
