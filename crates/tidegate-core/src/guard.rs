@@ -47,6 +47,16 @@ pub fn breaches(
             }
         }
     }
+    // Rows that were good by themselves and contradict each other, or the table.
+    let produced = counts.new + counts.updated + counts.unchanged + counts.duplicate + counts.rejected;
+    if let Some(limit) = guards.max_rejected.filter(|limit| limit.exceeded(counts.rejected, produced)) {
+        found.push(format!(
+            "{} of {}{} contradict each other or have no key (max_rejected: {limit})",
+            counted(counts.rejected, "row", "rows"),
+            thousands(produced),
+            share(counts.rejected, produced)
+        ));
+    }
     if let Some(fewest) = guards.min_rows
         && rows_after < fewest
     {
@@ -84,6 +94,13 @@ mod tests {
         let first = Counts { new: 100, ..Counts::default() };
         assert!(breaches(&guards, &first, &sources(100, 5), 0, 100).is_empty());
         assert_eq!(breaches(&guards, &first, &sources(100, 6), 0, 100).len(), 1);
+    }
+
+    #[test]
+    fn rows_that_contradict_each_other_are_bad_rows_too() {
+        let counts = Counts { new: 1, rejected: 8, ..Counts::default() };
+        let held = breaches(&Guards::default(), &counts, &sources(9, 0), 0, 1);
+        assert_eq!(held, ["8 rows of 9, 88.9 % contradict each other or have no key (max_rejected: 5%)"]);
     }
 
     #[test]

@@ -249,7 +249,7 @@ impl Preparation<'_> {
         } else {
             diff::dedupe(rows, &table.name, key.clone(), most, self.work.open.clone(), veil.clone(), Arc::clone(&found))
         };
-        let rules = Rules { table: &table.name, mode: table.mode, order, withheld, key, most_rejected: most, veil: &veil };
+        let rules = Rules { table: &table.name, mode: table.mode, order, withheld, found: &found, key, most_rejected: most, veil: &veil };
         let rows = watched(rows, Arc::clone(&self.work.progress), Stage::Diff, table.name.clone(), total);
         let before = if *unkeyed_append { Box::new(std::iter::empty()) as Batches } else { current.read(schema)? };
         // Decoding the table need not wait for the comparison.

@@ -61,7 +61,10 @@ impl Conductor {
         }
         let heads = match self.ask(pipeline).await {
             Ok(heads) => heads,
-            Err(failure) => return self.fail_extract(pipeline, failure, &options.triggers, started).await,
+            Err(failure) => {
+                let ended = self.fail_extract(pipeline, failure, &options.triggers, started).await?;
+                return self.follow(pipeline, ended).await;
+            }
         };
         if let Some(waiting) = self.waiting(pipeline, &heads, started).await? {
             return Ok(waiting);

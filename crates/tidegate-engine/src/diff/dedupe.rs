@@ -23,6 +23,8 @@ use tidegate_core::quarantine::{Reason, Rejected};
 pub(crate) struct Deduped {
     pub(crate) duplicate: u64,
     pub(crate) rejected: Vec<Rejected>,
+    /// Keys that several rows have with different values: the table's row stays. Known before any later row is handed on.
+    pub(crate) contradicted: BTreeSet<String>,
     /// Of the open identities, those whose row is good.
     pub(crate) healed: BTreeSet<String>,
 }
@@ -103,6 +105,7 @@ impl Dedupe {
                 self.found().duplicate += (run[1] - run[0] - 1) as u64;
             } else {
                 keep[run[0]..run[1]].fill(false);
+                self.found().contradicted.insert(self.key_text(&batch, run[0]));
                 for row in run[0]..run[1] {
                     self.reject(&batch, row, Reason::KeyConflict, "several rows have this key and different values")?;
                 }
@@ -122,9 +125,12 @@ impl Dedupe {
         self.found.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn key_text(&self, batch: &RecordBatch, row: usize) -> String {
+        self.key.columns.iter().map(|column| rows::text(batch.column(*column), row)).collect::<Vec<_>>().join("\u{1f}")
+    }
+
     fn identity(&self, batch: &RecordBatch, row: usize) -> String {
-        self.veil
-            .over_identity(self.key.columns.iter().map(|column| rows::text(batch.column(*column), row)).collect::<Vec<_>>().join("\u{1f}"))
+        self.veil.over_identity(self.key_text(batch, row))
     }
 
     fn note_healed(&self, batch: &RecordBatch) {

@@ -1,6 +1,6 @@
 //! The merge of the current table with the produced rows.
 
-use super::Changes;
+use super::{Changes, Deduped};
 use crate::{
     error::{EngineError, Result},
     order::Order,
@@ -13,7 +13,11 @@ use arrow::{
     buffer::BooleanBuffer,
     compute::kernels::cmp::distinct,
 };
-use std::{cmp::Ordering, collections::BTreeSet};
+use std::{
+    cmp::Ordering,
+    collections::BTreeSet,
+    sync::{Mutex, PoisonError},
+};
 use tidegate_core::{
     changes::Op,
     pipeline::Mode,
@@ -42,6 +46,8 @@ pub(crate) struct Rules<'a> {
     pub(crate) order: &'a Order,
     /// Keys of source rows that are in quarantine: their table rows stay.
     pub(crate) withheld: &'a BTreeSet<String>,
+    /// What is found in the produced rows while they go by: rows of the table stay also for the sake of contradicting ones.
+    pub(crate) found: &'a Mutex<Deduped>,
     /// The key as declared, to form identities.
     pub(crate) key: &'a Order,
     pub(crate) most_rejected: u64,
@@ -198,12 +204,23 @@ fn matched(
 /// A row of the table that is not produced any more.
 fn gone(rules: &Rules<'_>, out: &mut Diffed, old: &RecordBatch, row: usize, changes: &mut dyn Changes) -> Result<()> {
     out.rows_before += 1;
-    if !rules.mode.removes() || (!rules.withheld.is_empty() && rules.withheld.contains(&identity(rules, old, row))) {
+    if !rules.mode.removes() || stays(rules, old, row) {
         out.kept += 1;
         return Ok(());
     }
     out.removed += 1;
     changes.row(Op::Delete, Some((old, row)), None)
+}
+
+/// Whether the rows that speak of this key are all bad ones.
+fn stays(rules: &Rules<'_>, old: &RecordBatch, row: usize) -> bool {
+    let found = rules.found.lock().unwrap_or_else(PoisonError::into_inner);
+    let contradicted = Some(&found.contradicted).filter(|keys| rules.mode == Mode::Mirror && !keys.is_empty());
+    if rules.withheld.is_empty() && contradicted.is_none() {
+        return false;
+    }
+    let key = identity(rules, old, row);
+    rules.withheld.contains(&key) || contradicted.is_some_and(|keys| keys.contains(&key))
 }
 
 fn identity(rules: &Rules<'_>, batch: &RecordBatch, row: usize) -> String {

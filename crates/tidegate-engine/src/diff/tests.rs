@@ -60,7 +60,7 @@ proptest! {
     fn the_diff_is_that_of_two_maps(before in table(), after in table(), sizes in (1usize..40, 1usize..40), mode in prop_oneof![Just(Mode::Mirror), Just(Mode::Merge), Just(Mode::Append)]) {
         let key = Order { columns: vec![0, 1] };
         let withheld = BTreeSet::from(["3\u{1f}3".to_owned()]);
-        let rules = Rules { table: "t", mode, order: &key, withheld: &withheld, key: &key, most_rejected: 1000, veil: &crate::Veil::default() };
+        let rules = Rules { table: "t", mode, order: &key, withheld: &withheld, found: &Mutex::default(), key: &key, most_rejected: 1000, veil: &crate::Veil::default() };
         let mut log = Log::default();
         let found = diff(&rules, batches(&rows_of(&before), sizes.0), batches(&rows_of(&after), sizes.1), &mut log).unwrap();
 
@@ -82,6 +82,22 @@ proptest! {
         prop_assert_eq!((found.new, found.updated, found.removed), (ops(Op::Insert), ops(Op::Update), ops(Op::Delete)));
         prop_assert_eq!((found.unchanged, found.kept, found.conflicts.len()), (unchanged, kept, conflicts));
         prop_assert_eq!((found.rows_before, found.produced), (before.len() as u64, after.len() as u64));
+    }
+
+    /// A key of which contradicting rows speak is neither changed nor removed, wherever batches are cut.
+    #[test]
+    fn what_is_contradicted_stays(before in table(), mut after in proptest::collection::vec((0..12i64, 0..12i64, proptest::option::of(0..2i64)), 0..120), sizes in (1usize..40, 1usize..40)) {
+        after.sort();
+        let (key, found) = (Order { columns: vec![0, 1] }, Arc::new(Mutex::new(Deduped::default())));
+        let produced = dedupe(batches(&after, sizes.1), "t", key.clone(), 1000, BTreeSet::new(), crate::Veil::default(), Arc::clone(&found));
+        let rules = Rules { table: "t", mode: Mode::Mirror, order: &key, withheld: &BTreeSet::new(), found: &found, key: &key, most_rejected: 1000, veil: &crate::Veil::default() };
+        let mut log = Log::default();
+        let diffed = diff(&rules, batches(&rows_of(&before), sizes.0), produced, &mut log).unwrap();
+        let spoken = |k: &(i64, i64)| after.iter().filter(|r| (r.0, r.1) == *k).map(|r| r.2).collect::<BTreeSet<_>>();
+        let removed: Vec<(i64, i64)> = before.keys().copied().filter(|k| spoken(k).is_empty()).collect();
+        let deletes: Vec<(i64, i64)> = log.0.iter().filter(|(op, ..)| *op == Op::Delete).map(|(_, old, _)| old.map(|r| (r.0, r.1)).unwrap()).collect();
+        prop_assert_eq!(deletes, removed);
+        prop_assert_eq!(diffed.kept, before.keys().filter(|k| spoken(k).len() > 1).count() as u64);
     }
 
     /// Repetitions collapse, contradictions are all rejected, wherever batches are cut.

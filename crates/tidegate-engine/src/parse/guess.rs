@@ -160,6 +160,9 @@ fn narrowest(cells: &[&str]) -> ColumnType {
     let all = |fits: &dyn Fn(&[u8]) -> bool| !cells.is_empty() && cells.iter().all(|cell| fits(cell.as_bytes()));
     // Digits with leading zeros are codes, not numbers: `01001` is a county.
     let coded = cells.iter().any(|cell| cell.len() > 1 && cell.starts_with('0') && cell.bytes().all(|b| b.is_ascii_digit()));
+    // Whole numbers that float64 would round are numbers of accounts, not measures.
+    let long = |cell: &&str| cell.len() > 15 && cell.bytes().all(|b| b.is_ascii_digit() || b == b'-' || b == b'+');
+    let coded = coded || (cells.iter().any(long) && !all(&|cell| cells::int64(cell).is_some()));
     if all(&|cell| cells::date(cell, &[]).is_some()) {
         ColumnType::Date
     } else if !coded && all(&|cell| cells::int64(cell).is_some()) {
