@@ -1,6 +1,6 @@
 //! The commands, as people meet them.
 
-use crate::environment::{Environment, TestPublisher, adds_up};
+use crate::environment::{Environment, TestPublisher, adds_up, counts};
 use std::io::Write as _;
 use tidegate_testkit::publisher::Mood;
 
@@ -214,13 +214,25 @@ fn modes_do_what_they_say() {
 #[test]
 fn contradicting_rows_are_all_rejected_and_repetitions_collapse() {
     let environment = small("id,n\n1,1\n2,2\n2,2\n3,3\n3,4\n4,4\n");
-    let receipt = environment.receipt("small");
+    let held = environment.expect(3, &["run", "small"]);
+    assert!(held.stderr.contains("2 rows of 6, 33.3 % contradict each other"), "{}", held.stderr);
+    let receipt = environment.expect(0, &["approve", "1", "-o", "json"]).receipts().remove(0);
     assert_eq!(receipt["outcome"], "published", "{receipt}");
+    environment.write("small/pipeline.yaml", SMALL.replace("key: [id]", "key: [id], guards: off"));
     assert_eq!(
         (receipt["counts"]["new"].as_u64(), receipt["counts"]["duplicate"].as_u64(), receipt["counts"]["rejected"].as_u64()),
         (Some(3), Some(1), Some(2))
     );
     assert!(environment.expect(0, &["quarantine", "list"]).stdout.contains("several rows have this key and different values"));
+    // What the table said of a key stays until the publisher says one thing again.
+    environment.write("in.csv", "id,n\n1,1\n1,7\n2,2\n3,3\n");
+    let receipt = environment.receipt("small");
+    adds_up(&receipt);
+    assert_eq!((counts(&receipt), receipt["counts"]["kept"].as_u64()), ([1, 0, 1, 1], Some(1)), "{receipt}");
+    assert_eq!(environment.query("SELECT n FROM t WHERE id = 1")[0]["n"], 1);
+    environment.write("in.csv", "id,n\n1,7\n2,2\n3,3\n");
+    assert_eq!(counts(&environment.receipt("small")), [0, 1, 0, 2]);
+    assert_eq!(environment.expect(0, &["quarantine", "list", "-o", "json"]).stdout, "");
 }
 
 #[test]
@@ -252,7 +264,8 @@ fn a_publisher_in_trouble_is_asked_again() {
     let environment = Environment::new();
     environment.write(
         "small/pipeline.yaml",
-        SMALL.replace("file: { path: ../in.csv }", &format!("http: {{ url: {:?} }}", publisher.publisher.url("/t.csv"))),
+        SMALL.replace("file: { path: ../in.csv }", &format!("http: {{ url: {:?} }}", publisher.publisher.url("/t.csv")))
+            + "notify:\n  - console: {}\n",
     );
     publisher.publisher.mood("/t.csv", Mood::Status(503, 1, Some(0)));
     assert_eq!(environment.receipt("small")["outcome"], "published");
@@ -265,6 +278,7 @@ fn a_publisher_in_trouble_is_asked_again() {
     publisher.publisher.withdraw("/t.csv");
     let ran = environment.expect(1, &["run", "small"]);
     assert!(ran.stderr.contains("error[TG209]"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("✉ [small] failed: TG209"), "people are told now, not with the next run: {}", ran.stderr);
     assert_eq!(environment.query("SELECT count(*) AS n FROM t")[0]["n"], 1001);
 }
 

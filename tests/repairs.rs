@@ -185,6 +185,39 @@ fn what_is_not_there_is_said_not_to_be_there() {
 }
 
 #[test]
+fn history_is_not_told_again_from_altered_bytes() {
+    let environment = Environment::new();
+    environment.write("small/pipeline.yaml", SMALL);
+    environment.write("in.csv", "id,n\n1,1\n");
+    environment.expect(0, &["run", "small"]);
+    let folder = std::fs::read_dir(environment.home().join("raw")).unwrap().map(|entry| entry.unwrap().path());
+    let folder = folder.into_iter().find(|path| !path.ends_with("incoming")).unwrap();
+    let kept = std::fs::read_dir(folder).unwrap().next().unwrap().unwrap().path();
+    std::fs::write(&kept, "id,n\n1,2\n").unwrap();
+    let ran = environment.expect(1, &["replay", "1"]);
+    assert!(ran.stderr.contains("TG407") && ran.stderr.contains("was altered"), "{}", ran.stderr);
+    assert_eq!(environment.query("SELECT n FROM t")[0]["n"], 1);
+    assert!(environment.expect(1, &["doctor", "--deep"]).stdout.contains("were altered"));
+}
+
+#[test]
+fn doctor_sees_without_reading_that_files_of_a_table_are_gone() {
+    let environment = Environment::new();
+    environment.write("small/pipeline.yaml", SMALL);
+    environment.write("in.csv", "id,n\n1,1\n");
+    environment.expect(0, &["run", "small"]);
+    let tables = environment.home().join("tables");
+    for entry in std::fs::read_dir(tables.join("t")).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file()) {
+        std::fs::remove_file(entry).unwrap();
+    }
+    std::fs::remove_dir_all(tables.join("t__history")).unwrap();
+    let found = environment.expect(1, &["doctor"]).stdout;
+    assert!(found.contains("t is not whole") && found.contains("t__history is not whole"), "{found}");
+    environment.expect(0, &["rebuild", "small"]);
+    environment.expect(0, &["doctor", "--deep"]);
+}
+
+#[test]
 fn raw_bytes_are_kept_for_their_time_and_as_long_as_they_are_needed() {
     let mut environment = Environment::new();
     environment.write("small/pipeline.yaml", format!("{SMALL}limits: {{ keep_raw: 1d }}\n"));

@@ -108,6 +108,11 @@ fn inv_7_without_a_key_values_are_masked() {
 #[test]
 fn a_key_that_is_none_is_told_and_not_shown() {
     let mut environment = Environment::new();
+    // Where the variable is set already, a key can be made all the same; set to nothing it is not set.
+    environment.set("TIDEGATE_KEY_FILE", "to-be-made.key");
+    assert_eq!(environment.expect(0, &["key"]).stdout.trim().len(), 64);
+    environment.set("TIDEGATE_KEY_FILE", "");
+    environment.expect(0, &["status"]);
     environment.set("TIDEGATE_KEY", "0123secret");
     let ran = environment.expect(2, &["status"]);
     assert!(ran.stderr.contains("TG106") && ran.stderr.contains("line 1") && !ran.stderr.contains("0123secret"), "{}", ran.stderr);

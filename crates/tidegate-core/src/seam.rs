@@ -155,6 +155,8 @@ pub struct RawFile {
     pub name: String,
     /// Where its bytes are.
     pub path: PathBuf,
+    /// How many came.
+    pub bytes: u64,
     /// Whether the store keeps them in frames of zstd (whatever they are themselves).
     pub packed: bool,
 }

@@ -161,8 +161,29 @@ impl ParquetFile {
         written.map_err(|error| self.failed(error))
     }
 
+    /// Rows that take the place of a row group: if they have become too many for one, they are cut into equal ones. (A full
+    /// one and a rest would leave another tiny row group behind with every run.)
+    pub(crate) fn write_evenly(&mut self, batches: &[RecordBatch]) -> Result<()> {
+        let begun = self.group.as_ref().map_or(0, |group| group.rows);
+        let all = begun + batches.iter().map(RecordBatch::num_rows).sum::<usize>();
+        let each = all.div_ceil(all.div_ceil(2 * GROUP).max(1));
+        for batch in batches {
+            let mut at = 0;
+            while at < batch.num_rows() {
+                let begun = self.group.as_ref().map_or(0, |group| group.rows);
+                let rows = (batch.num_rows() - at).min(each - begun);
+                self.write(&batch.slice(at, rows))?;
+                at += rows;
+                if each < all && begun + rows >= each {
+                    self.end_group()?;
+                }
+            }
+        }
+        self.end_grown_group()
+    }
+
     /// Ends the row group being written once it has about as many rows as one should have.
-    pub(crate) fn end_grown_group(&mut self) -> Result<()> {
+    fn end_grown_group(&mut self) -> Result<()> {
         if self.group.as_ref().is_some_and(|group| group.rows >= GROUP / 2) { self.end_group() } else { Ok(()) }
     }
 

@@ -203,6 +203,14 @@ impl Tables {
         changeset::changes(file, 0, limit, veil)
     }
 
+    /// Looks whether a table is there with all of its files.
+    pub async fn look(&self, table: &str) -> Result<()> {
+        let folder = self.folder.join(table);
+        let current = CurrentTable::open(&folder).await?;
+        let missing = if current.exists() { current.missing() } else { Some(folder) };
+        missing.map_or(Ok(()), |path| Err(EngineError::Altered { path, why: "it is not there".to_owned() }))
+    }
+
     /// Reads every row of a table and compares their number and order with what the log says.
     pub async fn verify(&self, table: &str) -> Result<()> {
         let current = CurrentTable::open(&self.folder.join(table)).await?;

@@ -66,6 +66,12 @@ impl Conductor {
         if let Some(failure) = behind.into_iter().next() {
             return self.commit_failure(pipeline, &run, failure, sources, started).await;
         }
+        // Bytes that were kept for long are looked at before history is told from them once more.
+        if run.kind == "replay"
+            && let Some(failure) = parts.values().flatten().find_map(|part| raw::verify(&self.home, part).err())
+        {
+            return self.commit_failure(pipeline, &run, failure, sources, started).await;
+        }
         let changeset = self.home.changeset(pipeline.name(), run.id, run.tries);
         // A file of this try can only be that of a process that died before its commit.
         let _ = std::fs::remove_file(&changeset);

@@ -34,7 +34,7 @@ impl Conductor {
             // The bytes go first: if the process dies in between, they are looked for once more.
             for part in &snapshot.parts {
                 if !self.ledger.is_needed(&part.sha256, snapshot.id).await? {
-                    let _ = std::fs::remove_file(raw::path(&self.home, &part.sha256));
+                    raw::remove(&self.home, &part.sha256);
                 }
             }
             self.ledger.expire(snapshot.id).await?;

@@ -127,14 +127,15 @@ pub async fn listen(
     Ok((address, served))
 }
 
-/// Listens with a queue as long as the limit: from a shorter one the system drops connections that the other side believes open.
+/// Listens with a queue as long as the limit (if the system allows that): from a shorter one it drops connections that the
+/// other side believes open.
 fn listener(address: SocketAddr, connections: usize) -> std::io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     // As every server: what the one before left open does not keep the next from starting.
     #[cfg(unix)]
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
-    socket.listen(u32::try_from(connections).unwrap_or(u32::MAX))?.into_std()
+    socket.listen(u32::try_from(connections.max(128)).unwrap_or(u32::MAX))?.into_std()
 }
 
 /// A connection that begins no request keeps its place for a while only. (With HTTP/2 beside HTTP/1 one that says nothing

@@ -1,7 +1,10 @@
 //! The command line: what may be typed. What it means is in `commands/`, one file a command.
 
 use crate::commands;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{
+    Args, Parser, Subcommand, ValueEnum,
+    builder::{OsStringValueParser, TypedValueParser as _},
+};
 use std::path::PathBuf;
 
 /// Keeps tables fresh from public data that is restated, and tells exactly which rows changed.
@@ -47,7 +50,7 @@ pub struct Global {
     pub log_format: LogFormat,
     /// A file with the key that seals values of sensitive columns; its first line. Further lines are older keys, which only open. Instead of a file the
     /// key itself can be in TIDEGATE_KEY. Without a key such values are masked.
-    #[arg(long, global = true, env = "TIDEGATE_KEY_FILE", value_name = "FILE")]
+    #[arg(long, global = true, env = "TIDEGATE_KEY_FILE", value_name = "FILE", value_parser = OsStringValueParser::new().map(PathBuf::from))]
     pub key_file: Option<PathBuf>,
 }
 

@@ -33,7 +33,9 @@ use tidegate_runtime::Ended;
 /// Does what was typed.
 pub async fn dispatch(cli: Cli) -> ExitCode {
     let terminal = Terminal::new(&cli.global);
-    let context = match Context::new(cli.global) {
+    // Whoever makes a key has none yet.
+    let context = if matches!(cli.command, Command::Key(_)) { Ok(Context::without_key(cli.global)) } else { Context::new(cli.global) };
+    let context = match context {
         Ok(context) => context,
         Err(failure) => return ExitCode::from(terminal.trouble(failure.into())),
     };

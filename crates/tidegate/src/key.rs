@@ -9,7 +9,7 @@ const KEY: &str = "TIDEGATE_KEY";
 
 /// What seals values, if a key was given.
 pub fn seal(global: &Global) -> Result<Option<Seal>, Failure> {
-    let (place, text) = match (&global.key_file, std::env::var(KEY)) {
+    let (place, text) = match (global.key_file.as_ref().filter(|file| !file.as_os_str().is_empty()), std::env::var(KEY)) {
         (Some(_), Ok(key)) if !key.is_empty() => {
             return Err(Failure::new(Code::TG106, format!("there is a key file, and a key in {KEY}")).hint("give one of them"));
         }

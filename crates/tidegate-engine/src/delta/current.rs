@@ -192,6 +192,11 @@ impl CurrentTable {
         Ok(Box::new(batches))
     }
 
+    /// A file that the log names and that is not there.
+    pub(crate) fn missing(&self) -> Option<PathBuf> {
+        self.files.iter().map(|file| &file.path).find(|path| !path.is_file()).cloned()
+    }
+
     /// Reads everything: the rows must be as many as the log says, and in the table's order.
     pub(crate) fn verify(&self) -> Result<()> {
         let order = self.order.as_ref().map(|names| Order::by_names(&self.schema, names)).transpose()?;

@@ -100,7 +100,7 @@ impl Base {
         let views = with_views(schema);
         let reader = GroupReader::new(file, &self.metadata, &views)?;
         for Stretch { groups, changes } in self.stretches(changes, order)? {
-            let last = groups.end - 1;
+            let last_group = groups.end - 1;
             let mut left = changes.iter().map(|slice| slice.cast(&views)).collect::<Result<VecDeque<_>>>()?;
             for group in groups {
                 if left.is_empty() {
@@ -109,7 +109,7 @@ impl Base {
                 }
                 let rows = reader.read(group)?;
                 let end = rows.slice(rows.num_rows().saturating_sub(1), 1);
-                let here = if group == last { left.drain(..).collect() } else { take_up_to(&mut left, &end, order)? };
+                let here = if group == last_group { left.drain(..).collect() } else { take_up_to(&mut left, &end, order)? };
                 self.renew(group, rows, &here, order, out)?;
             }
         }
@@ -122,16 +122,15 @@ impl Base {
         if changes.is_empty() {
             return out.copy_group(&self.file, before);
         }
-        if !changes.iter().flat_map(|slice| &slice.ops).all(|op| *op == Op::Update) {
-            merge::merge(Box::new(iter::once(Ok(rows))), changes, order, &mut |rows| out.write(&rows))?;
-            return out.end_grown_group();
-        }
-        // Each row is where it was: columns in which no value is another are taken as they are, such as those of the key.
         let mut updated = Vec::new();
         merge::merge(Box::new(iter::once(Ok(rows.clone()))), changes, order, &mut |rows| {
             updated.push(rows);
             Ok(())
         })?;
+        if !changes.iter().flat_map(|slice| &slice.ops).all(|op| *op == Op::Update) {
+            return out.write_evenly(&updated);
+        }
+        // Each row is where it was: columns in which no value is another are taken as they are, such as those of the key.
         let updated = concat_batches(&rows.schema(), &updated)?;
         let differ: Vec<bool> = rows.columns().iter().zip(updated.columns()).map(|(was, is)| was != is).collect();
         out.patch_group(&self.file, before, &updated, &differ)
@@ -215,6 +214,33 @@ mod tests {
         let batches = current::read_file(file, &schema()).unwrap().map(Result::unwrap);
         let ids = |batch: &RecordBatch, column: usize| batch.column(column).as_primitive::<Int64Type>().values().to_vec();
         batches.flat_map(|batch| ids(&batch, 1).into_iter().zip(ids(&batch, 2)).collect::<Vec<_>>()).collect()
+    }
+
+    #[test]
+    fn row_by_row_into_one_place_makes_no_tiny_row_groups() {
+        let folder = tempfile::tempdir().unwrap();
+        let order = Order { columns: vec![0, 1] };
+        let write = |path: &std::path::Path, rows: &dyn Fn(&mut ParquetFile)| {
+            let mut out = ParquetFile::create(path, schema(), &[]).unwrap();
+            rows(&mut out);
+            let written = out.finish().unwrap();
+            let groups = written.metadata.num_row_groups();
+            (DataFile { path: path.to_owned(), name: "f".to_owned(), bytes: written.bytes, rows: written.rows }, groups)
+        };
+        let (mut file, _) = write(&folder.path().join("0"), &|out| out.write_grouped(&batch((0..100).map(|id| (id * 1000, 0)))).unwrap());
+        let mut groups = 0;
+        for id in 1..=200 {
+            let slice = Slice { rows: batch([(50_000 + id, 1)]), ops: vec![Op::Insert] };
+            (file, groups) = write(&folder.path().join(id.to_string()), &|out| {
+                Base::open(&file, &schema(), &order)
+                    .unwrap()
+                    .unwrap()
+                    .rewrite(&file, std::slice::from_ref(&slice), &schema(), &order, out)
+                    .unwrap();
+            });
+        }
+        assert_eq!((file.rows, read(&file).len()), (300, 300));
+        assert!(groups <= 300 / 16 + 3, "{groups} row groups");
     }
 
     proptest! {

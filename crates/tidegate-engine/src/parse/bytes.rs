@@ -6,6 +6,7 @@ use encoding_rs_io::DecodeReaderBytesBuilder;
 use std::{
     fs::File,
     io::{self, BufRead, BufReader, Read},
+    path::PathBuf,
 };
 use tidegate_core::seam::RawFile;
 
@@ -22,18 +23,58 @@ pub(super) fn open(source: &str, file: &RawFile, encoding: Option<&str>) -> Resu
     let failed = |error| EngineError::Read { name: source.to_owned(), path: file.path.clone(), source: error };
     let kept = File::open(&file.path).map_err(failed)?;
     let kept: Box<dyn Read + Send> = if file.packed { Box::new(zstd::Decoder::new(kept).map_err(failed)?) } else { Box::new(kept) };
-    decode(source, kept, encoding, failed)
+    decode(source, Box::new(Kept { read: kept, path: file.path.clone(), left: file.bytes }), encoding)
+}
+
+/// A file of the raw store: what does not give the bytes that were put there is damaged, and no publisher is to blame.
+struct Kept {
+    read: Box<dyn Read + Send>,
+    path: PathBuf,
+    /// Bytes that are still to come.
+    left: u64,
+}
+
+/// Goes through whatever decodes, as an error of reading.
+#[derive(Debug, thiserror::Error)]
+#[error("{why}")]
+struct Damaged {
+    path: PathBuf,
+    why: String,
+}
+
+impl Kept {
+    fn damaged(&self, why: String) -> io::Error {
+        io::Error::other(Damaged { path: self.path.clone(), why })
+    }
+}
+
+impl Read for Kept {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.read.read(buffer) {
+            Ok(0) if !buffer.is_empty() && self.left > 0 => Err(self.damaged(format!("the last {} bytes are missing", self.left))),
+            Ok(n) => {
+                self.left = self.left.checked_sub(n as u64).ok_or_else(|| self.damaged("it is longer than it was".to_owned()))?;
+                Ok(n)
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Err(error),
+            Err(error) => Err(self.damaged(error.to_string())),
+        }
+    }
+}
+
+/// What an error of a decoded stream means.
+pub(super) fn trouble(source: &str, error: &io::Error) -> EngineError {
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<Damaged>()) {
+        Some(Damaged { path, why }) => EngineError::Altered { path: path.clone(), why: why.clone() },
+        None => EngineError::Decode { name: source.to_owned(), why: error.to_string() },
+    }
 }
 
 /// The same for bytes from anywhere.
-pub(super) fn decode(
-    source: &str,
-    bytes: Box<dyn Read + Send>,
-    encoding: Option<&str>,
-    failed: impl Fn(io::Error) -> EngineError,
-) -> Result<Decoded> {
+pub(super) fn decode(source: &str, bytes: Box<dyn Read + Send>, encoding: Option<&str>) -> Result<Decoded> {
+    let failed = |error: io::Error| trouble(source, &error);
     let mut file = BufReader::with_capacity(1 << 16, bytes);
-    let magic = file.fill_buf().map_err(&failed)?;
+    let magic = file.fill_buf().map_err(failed)?;
     let plain: Box<dyn Read + Send> = if magic.starts_with(&[0x1f, 0x8b]) {
         Box::new(flate2::bufread::MultiGzDecoder::new(file))
     } else if magic.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
@@ -45,7 +86,7 @@ pub(super) fn decode(
     let mut head = BufReader::with_capacity(1 << 16, plain);
     let bom = match head.fill_buf() {
         Ok(bytes) => Encoding::for_bom(bytes).map(|(encoding, _)| encoding),
-        Err(error) => return Err(EngineError::Decode { name: source.to_owned(), why: error.to_string() }),
+        Err(error) => return Err(failed(error)),
     };
     let transcoded = bom.or(declared).is_some_and(|encoding| encoding != encoding_rs::UTF_8);
     if !transcoded && bom.is_none() {

@@ -1,6 +1,6 @@
 //! CSV: RFC 4180 and what the world makes of it.
 //!
-//! A block of bytes becomes spans, one vector per declared column; nothing is copied. A malformed record costs its own
+//! A block of bytes becomes spans, one for each declared column of each record; nothing is copied. A malformed record costs its own
 //! line and no other: an unclosed quote does not swallow the rest of the file.
 
 use super::{
@@ -40,7 +40,7 @@ enum Cell {
 
 /// Splits `bytes` into records. Returns the spans and the number of bytes consumed.
 pub(super) fn split(dialect: &Dialect, layout: &Layout, bytes: &[u8], complete: bool) -> (Spans, usize) {
-    let mut out = Spans::new(layout.declared, bytes.len() / 32);
+    let mut out = Spans::new(layout.declared, bytes.len() / 32, bytes.len());
     let mut marks = Marks::new(bytes, [dialect.delimiter, dialect.newline]);
     let mut at = 0;
     let mut line = 0;

@@ -15,7 +15,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::{Map, Value};
 use std::{
     io::{Cursor, Read as _},
-    path::{Path, PathBuf},
+    path::Path,
 };
 use tidegate_core::pipeline::{ColumnType, Format};
 
@@ -42,8 +42,7 @@ const UNPACKED: u64 = 4 << 20;
 
 /// Guesses from the first bytes of a CSV or JSON lines file, packed or not; none if it is neither.
 pub fn guess(head: &[u8], whole: bool) -> Option<Guess> {
-    let failed = |source| EngineError::Read { name: "init".to_owned(), path: PathBuf::new(), source };
-    let decoded = bytes::decode("init", Box::new(Cursor::new(head.to_vec())), None, failed).ok()?;
+    let decoded = bytes::decode("init", Box::new(Cursor::new(head.to_vec())), None).ok()?;
     let mut unpacked = Vec::new();
     // Of packed bytes that were cut, what comes before the cut is enough.
     let all = decoded.read.take(UNPACKED).read_to_end(&mut unpacked).is_ok();

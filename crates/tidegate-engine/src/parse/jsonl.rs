@@ -17,7 +17,7 @@ pub(super) struct Lines {
 
 /// Reads the lines of `bytes`; `names` are the members' names, in the order of the declared columns.
 pub(super) fn split(names: &[String], bytes: &[u8], complete: bool) -> Lines {
-    let mut spans = Spans::new(names.len(), bytes.len() / 64);
+    let mut spans = Spans::new(names.len(), bytes.len() / 64, bytes.len());
     let mut arena = Vec::with_capacity(bytes.len());
     let mut at = 0;
     let mut line = 0;

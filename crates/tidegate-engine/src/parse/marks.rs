@@ -20,7 +20,8 @@ impl<'a> Marks<'a> {
         marks
     }
 
-    /// The next place at or after `from`. Asked for in order: what was given, or lies before `from`, does not come again.
+    /// The next place at or after `from`. What was given, or lies before `from`, does not come again, unless [`Marks::go_to`]
+    /// goes back.
     #[inline]
     pub(super) fn next(&mut self, from: usize) -> Option<usize> {
         if from >= self.base + WIDTH {

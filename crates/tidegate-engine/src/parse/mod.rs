@@ -165,6 +165,7 @@ impl SourceRows {
             self.current = Some(match self.spec.source.format {
                 Format::Csv => text::open_csv(&self.spec, &file, &mut self.report)?,
                 Format::Jsonl => text::open_jsonl(&self.spec, &file, &mut self.report)?,
+                // Never packed: Parquet is read by its footer, where it lies. What is packed is none, and is told as such.
                 Format::Parquet => parquet::open(&self.spec, &file.path, &mut self.report)?,
             });
         }

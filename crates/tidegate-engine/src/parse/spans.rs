@@ -68,11 +68,11 @@ pub(super) struct Spans {
 }
 
 impl Spans {
-    /// For records of so many declared columns, about `capacity` of them.
-    pub(super) fn new(declared: usize, capacity: usize) -> Self {
+    /// For records of so many declared columns, about `capacity` of them, with `most` cells.
+    pub(super) fn new(declared: usize, capacity: usize, most: usize) -> Self {
         Self {
             declared,
-            cells: Vec::with_capacity((capacity + 1) * declared),
+            cells: Vec::with_capacity(((capacity + 1) * declared).min(most)),
             records: Vec::with_capacity(capacity),
             lines: Vec::with_capacity(capacity),
             malformed: Vec::new(),

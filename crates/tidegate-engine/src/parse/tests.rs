@@ -20,11 +20,16 @@ pub(super) fn pipeline(format: &str, options: &str, columns: &str) -> Pipeline {
 pub(super) type Found = (Vec<Value>, Vec<String>, [u64; 3]);
 
 pub(super) fn parse_with(pipeline: &Pipeline, bytes: &[u8], threads: usize, block: usize) -> Result<Found> {
+    parse_kept(pipeline, bytes, bytes.len(), false, threads, block)
+}
+
+/// The same for a file that lies in the raw store as `kept`, of which `came` bytes came.
+fn parse_kept(pipeline: &Pipeline, kept: &[u8], came: usize, packed: bool, threads: usize, block: usize) -> Result<Found> {
     let mut file = tempfile::NamedTempFile::new().unwrap();
-    file.write_all(bytes).unwrap();
+    file.write_all(kept).unwrap();
     let input = SourceInput {
         name: "s".to_owned(),
-        parts: vec![RawFile { name: "x".to_owned(), path: file.path().to_owned(), packed: false }],
+        parts: vec![RawFile { name: "x".to_owned(), path: file.path().to_owned(), bytes: came as u64, packed }],
         open: BTreeSet::new(),
     };
     let mut source = SourceRows::open(pipeline, &input, threads, None)?.with_block(block);
@@ -114,6 +119,43 @@ fn compressed_files_are_recognised() {
     cut.truncate(cut.len() - 3);
     let error = parse_with(&pipeline("csv", "", COLUMNS), &cut, 1, blocks::BLOCK).unwrap_err();
     assert_eq!(error.code(), tidegate_core::Code::TG207);
+}
+
+#[test]
+fn a_damaged_file_of_the_raw_store_is_not_the_publishers_fault() {
+    let pipeline = pipeline("csv", "", COLUMNS);
+    let rows: String = (0..30_000).map(|id| format!("{id},1,2020-01-01,x\n")).collect();
+    let bytes = format!("id,n,day,name\n{rows}").into_bytes();
+    let frames: Vec<Vec<u8>> = bytes.chunks(200_000).map(|part| zstd::bulk::compress(part, 1).unwrap()).collect();
+    let packed = frames.concat();
+    let parse = |kept: &[u8], packed| parse_kept(&pipeline, kept, bytes.len(), packed, 2, blocks::BLOCK).map(|found| found.0.len());
+    assert_eq!((parse(&bytes, false).unwrap(), parse(&packed, true).unwrap()), (30_000, 30_000));
+    let longer = [bytes.clone(), b"1,1,2020-01-01,x\n".to_vec()].concat();
+    let mut flipped = packed.clone();
+    let middle = flipped.len() / 2;
+    flipped[middle..middle + 8].fill(0x55);
+    let damaged: [(&[u8], bool); 6] = [
+        (&bytes[..bytes.len() - 10], false),
+        (&longer, false),
+        (&packed[..frames[0].len()], true),
+        (&packed[..packed.len() - 3], true),
+        (&flipped, true),
+        (b"", true),
+    ];
+    for (i, (kept, packed)) in damaged.into_iter().enumerate() {
+        let error = parse(kept, packed).unwrap_err();
+        assert!(matches!(error, EngineError::Altered { .. }), "{i}: {error:?}");
+    }
+    // Also below what the publisher packed itself.
+    let gzip = {
+        let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        packer.write_all(&bytes).unwrap();
+        packer.finish().unwrap()
+    };
+    let error = parse_kept(&pipeline, &gzip[..gzip.len() / 2], gzip.len(), false, 2, blocks::BLOCK).unwrap_err();
+    assert!(matches!(error, EngineError::Altered { .. }), "{error:?}");
+    let error = parse_kept(&pipeline, &gzip[..gzip.len() / 2], gzip.len() / 2, false, 2, blocks::BLOCK).unwrap_err();
+    assert!(matches!(error, EngineError::Decode { .. }), "{error:?}");
 }
 
 #[test]

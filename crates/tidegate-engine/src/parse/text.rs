@@ -216,7 +216,7 @@ struct TextRows {
 impl PartRows for TextRows {
     fn next(&mut self, rejects: &mut Rejects, report: &mut Parsed) -> Result<Option<RecordBatch>> {
         let Some(rows) = self.blocks.next() else { return Ok(None) };
-        let rows = rows.map_err(|error| EngineError::Decode { name: self.spec.name.clone(), why: error.to_string() })?;
+        let rows = rows.map_err(|error| bytes::trouble(&self.spec.name, &error))?;
         count(&mut report.receipt, rows.read, rows.accepted);
         report.healed.extend(rows.healed);
         for bad in rows.bad {
@@ -240,7 +240,7 @@ impl PartRows for TextRows {
 fn head(read: &mut (dyn Read + Send), name: &str) -> Result<Vec<u8>> {
     let mut head = Vec::new();
     let read = read.take(HEAD as u64).read_to_end(&mut head);
-    read.map_err(|error| EngineError::Decode { name: name.to_owned(), why: error.to_string() })?;
+    read.map_err(|error| bytes::trouble(name, &error))?;
     Ok(head)
 }
 

@@ -9,7 +9,7 @@ mod writer;
 
 pub use landing::RawLanding;
 
-use crate::home::Home;
+use crate::{error::Result, home::Home};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::{
@@ -18,7 +18,7 @@ use std::{
     io::{self, Read},
     path::PathBuf,
 };
-use tidegate_core::seam::RawFile;
+use tidegate_core::{Code, Failure, seam::RawFile};
 
 /// A file of a publication.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,10 +41,44 @@ pub fn path(home: &Home, sha256: &str) -> PathBuf {
     if packed.is_file() { packed } else { plain }
 }
 
+/// Removes the bytes of `sha256`, whatever their form.
+pub fn remove(home: &Home, sha256: &str) {
+    let plain = home.raw().join(sha256.get(..2).unwrap_or("00")).join(sha256);
+    let _ = std::fs::remove_file(plain.with_extension(PACKED));
+    let _ = std::fs::remove_file(plain);
+}
+
+/// Fails if the kept bytes are not those that came.
+pub fn verify(home: &Home, part: &Part) -> Result<()> {
+    let file = file(home, part);
+    let hashed = open(&file).and_then(hash);
+    if hashed.as_ref().is_ok_and(|hash| *hash == part.sha256) {
+        return Ok(());
+    }
+    let altered = Failure::new(Code::TG407, format!("the kept publication {} was altered: {}", part.name, file.path.display()))
+        .hint("restore it from a backup; if it is the newest one, remove the file and `tidegate run --again` fetches it anew");
+    Err(match hashed {
+        Err(error) => altered.because(&error),
+        Ok(_) => altered,
+    })
+}
+
+/// SHA-256 of all that is read, in hexadecimal.
+pub fn hash(mut bytes: impl Read) -> io::Result<String> {
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        match bytes.read(&mut buffer)? {
+            0 => return Ok(hex(&hasher.finalize())),
+            n => hasher.update(&buffer[..n]),
+        }
+    }
+}
+
 /// Where a file of a publication is, for whoever reads it.
 pub fn file(home: &Home, part: &Part) -> RawFile {
     let path = path(home, &part.sha256);
-    RawFile { name: part.name.clone(), packed: path.extension().is_some_and(|extension| extension == PACKED), path }
+    RawFile { name: part.name.clone(), bytes: part.bytes, packed: path.extension().is_some_and(|extension| extension == PACKED), path }
 }
 
 /// The bytes of a file as they came.

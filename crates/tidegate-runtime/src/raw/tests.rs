@@ -1,7 +1,8 @@
-use super::{RawLanding, file, open};
+use super::{RawLanding, file, open, verify};
 use crate::home::Home;
 use std::{io::Read as _, sync::Arc};
 use tidegate_core::{
+    Code,
     pipeline::ByteSize,
     seam::{Landing as _, NoProgress},
 };
@@ -59,16 +60,23 @@ async fn what_is_small_or_packed_already_is_kept_as_it_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_packed_file_that_was_cut_is_not_read_to_an_end() {
+async fn a_packed_file_that_was_cut_is_not_the_one_that_came() {
     let folder = tempfile::tempdir().unwrap();
     let home = Home::new(folder.path());
     let mut landing = RawLanding::new(&home, "p", "s", ByteSize(1 << 30), Arc::new(NoProgress));
     landing.begin("x", None).await.unwrap();
-    landing.write(&rows(3 << 20)).await.unwrap();
-    let kept = file(&home, &landing.keep().await.unwrap()[0]);
+    landing.write(&rows(5 << 20)).await.unwrap();
+    let part = landing.keep().await.unwrap().remove(0);
+    let kept = file(&home, &part);
     let whole = std::fs::read(&kept.path).unwrap();
-    for cut in [1, whole.len() / 2, whole.len() - 1] {
+    let frame = zstd::zstd_safe::find_frame_compressed_size(&whole).unwrap();
+    assert!(frame < whole.len());
+    for cut in [1, frame, whole.len() / 2, whole.len() - 1] {
         std::fs::write(&kept.path, &whole[..cut]).unwrap();
-        assert!(open(&kept).and_then(|mut bytes| bytes.read_to_end(&mut Vec::new())).is_err(), "{cut}");
+        assert_eq!(verify(&home, &part).unwrap_err().code, Code::TG407, "{cut}");
     }
+    std::fs::write(&kept.path, &whole).unwrap();
+    verify(&home, &part).unwrap();
+    super::remove(&home, &part.sha256);
+    assert!(!kept.path.exists());
 }

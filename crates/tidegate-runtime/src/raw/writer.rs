@@ -43,8 +43,12 @@ impl Chunk {
 
     /// Whether a file that begins like this is to be packed.
     fn is_worth_while(&self) -> bool {
-        let saves = self.packed.as_ref().is_some_and(|packed| packed.len() < self.plain.len() / 4 * 3);
-        saves && self.plain.len() >= SMALL && !self.plain.starts_with(PARQUET)
+        self.packed.as_ref().is_some_and(|packed| packed.len() < self.plain.len() / 4 * 3)
+    }
+
+    /// The bytes in one of the two forms.
+    fn into_form(self, packed: bool) -> io::Result<Vec<u8>> {
+        if packed { self.packed.ok_or_else(|| io::Error::other("a chunk was not packed")) } else { Ok(self.plain) }
     }
 }
 
@@ -81,7 +85,7 @@ fn write(mut file: File, mut chunks: mpsc::Receiver<JoinHandle<io::Result<Chunk>
         let chunk = Handle::current().block_on(chunk).map_err(io::Error::other)??;
         let packs = *form.get_or_insert_with(|| chunk.is_worth_while());
         wanted.store(packs, Ordering::Relaxed);
-        let bytes = chunk.packed.filter(|_| packs).unwrap_or(chunk.plain);
+        let bytes = chunk.into_form(packs)?;
         file.write_all(&bytes)?;
         since += bytes.len();
         if since >= AHEAD && ahead.as_ref().is_none_or(JoinHandle::is_finished) {
@@ -98,6 +102,8 @@ fn write(mut file: File, mut chunks: mpsc::Receiver<JoinHandle<io::Result<Chunk>
 /// Packs and writes on threads of its own.
 pub(super) struct RawWriter {
     gathered: Vec<u8>,
+    /// Whether the first chunk is on its way.
+    begun: bool,
     /// Whether chunks are to be packed.
     wanted: Arc<AtomicBool>,
     send: mpsc::Sender<JoinHandle<io::Result<Chunk>>>,
@@ -113,16 +119,30 @@ impl RawWriter {
             let wanted = Arc::clone(&wanted);
             move || write(file, chunks, &wanted)
         });
-        Ok(Self { gathered: Vec::new(), wanted, send, written })
+        Ok(Self { gathered: Vec::new(), begun: false, wanted, send, written })
     }
 
-    pub(super) async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.gathered.extend_from_slice(bytes);
-        if self.gathered.len() < CHUNK { Ok(()) } else { self.flush().await }
+    /// However the bytes come, they are packed in chunks of one size: so the form of a file depends on its content only.
+    pub(super) async fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            if self.gathered.capacity() == 0 {
+                self.gathered.reserve_exact(CHUNK);
+            }
+            let (now, later) = bytes.split_at(bytes.len().min(CHUNK - self.gathered.len()));
+            self.gathered.extend_from_slice(now);
+            bytes = later;
+            if self.gathered.len() == CHUNK {
+                self.flush().await?;
+            }
+        }
+        Ok(())
     }
 
     async fn flush(&mut self) -> io::Result<()> {
-        let bytes = std::mem::replace(&mut self.gathered, Vec::with_capacity(CHUNK));
+        let bytes = std::mem::take(&mut self.gathered);
+        if !std::mem::replace(&mut self.begun, true) && (bytes.len() < SMALL || bytes.starts_with(PARQUET)) {
+            self.wanted.store(false, Ordering::Relaxed);
+        }
         let wanted = Arc::clone(&self.wanted);
         // A place in the queue comes first, so that no more is packed than may wait there.
         if let Ok(place) = self.send.reserve().await {
@@ -132,13 +152,16 @@ impl RawWriter {
         // The thread is gone: it says why.
         match (&mut self.written).await {
             Ok(Err(error)) => Err(error),
-            _ => Err(io::Error::other("the writer ended early")),
+            Ok(Ok(_)) => Err(io::Error::other("the writer ended early")),
+            Err(panicked) => Err(io::Error::other(panicked)),
         }
     }
 
     /// Brings everything to disk, and says whether it is packed. With `known`, the same bytes are there already, and these need not be.
     pub(super) async fn finish(mut self, known: bool) -> io::Result<bool> {
-        self.flush().await?;
+        if !self.gathered.is_empty() {
+            self.flush().await?;
+        }
         drop(self.send);
         let Written { file, packed } = self.written.await.map_err(io::Error::other)??;
         if !known {

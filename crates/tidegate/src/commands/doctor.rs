@@ -6,11 +6,7 @@ use crate::{
 };
 use clap::Args;
 use serde_json::json;
-use sha2::{Digest, Sha256};
-use std::{
-    fs::File,
-    io::{self, Read},
-};
+use std::fs::File;
 use tidegate_core::{Outcome, RunId, RunState};
 use tidegate_runtime::{Ledger, raw};
 
@@ -93,7 +89,7 @@ pub async fn doctor(context: &Context, args: DoctorArgs) -> Ending {
                 let file = context.home.changeset_file(changeset);
                 let problem = if !file.exists() {
                     Some("is missing")
-                } else if args.deep && hash(File::open(&file)) != changeset.sha256 {
+                } else if args.deep && !File::open(&file).and_then(raw::hash).is_ok_and(|hash| hash == changeset.sha256) {
                     Some("was altered")
                 } else {
                     None
@@ -119,11 +115,12 @@ pub async fn doctor(context: &Context, args: DoctorArgs) -> Ending {
                 Ok(None) => find(&name, format!("{} is not there", last.table), "the next run makes it, or `tidegate rebuild`"),
                 Err(error) => find(&name, format!("{} cannot be read: {error}", last.table), "`tidegate rebuild`"),
             }
-            if args.deep {
-                for table in [last.table.clone(), format!("{}__history", last.table)] {
-                    if let Err(error) = context.tables().verify(&table).await {
-                        find(&name, format!("{table} is not whole: {}", tidegate_core::Failure::from(error)), "`tidegate rebuild`");
-                    }
+            for table in [last.table.clone(), format!("{}__history", last.table)] {
+                let tables = context.tables();
+                let looked = tables.look(&table).await;
+                let looked = if args.deep && looked.is_ok() { tables.verify(&table).await } else { looked };
+                if let Err(error) = looked {
+                    find(&name, format!("{table} is not whole: {}", tidegate_core::Failure::from(error)), "`tidegate rebuild`");
                 }
             }
         }
@@ -146,7 +143,7 @@ pub async fn doctor(context: &Context, args: DoctorArgs) -> Ending {
             for snapshot in ledger.snapshots(&name).await? {
                 for part in &snapshot.parts {
                     let file = raw::file(&context.home, part);
-                    if file.path.exists() && hash(raw::open(&file)) != part.sha256 {
+                    if file.path.exists() && raw::verify(&context.home, part).is_err() {
                         find(
                             &name,
                             format!("the bytes of snapshot {} were altered: {}", snapshot.id, file.path.display()),
@@ -196,19 +193,4 @@ async fn in_the_queue(ledger: &Ledger, name: &str) -> Result<Vec<(String, &'stat
         }
     }
     Ok(found)
-}
-
-/// The hash of what is read; nothing if it cannot be read to its end.
-fn hash(bytes: io::Result<impl Read>) -> String {
-    let mut hasher = Sha256::new();
-    let hashed = bytes.and_then(|mut bytes| {
-        let mut buffer = vec![0; 1 << 16];
-        loop {
-            match bytes.read(&mut buffer)? {
-                0 => return Ok(()),
-                n => hasher.update(&buffer[..n]),
-            }
-        }
-    });
-    if hashed.is_err() { String::new() } else { raw::hex(&hasher.finalize()) }
 }

@@ -37,7 +37,7 @@ pub struct ServeArgs {
     #[arg(long, requires = "tls_cert", value_name = "FILE")]
     tls_key: Option<PathBuf>,
     /// Most runs at work at a time, over all processes on the home folder.
-    #[arg(long, default_value_t = 2, value_name = "N")]
+    #[arg(long, default_value_t = 2, value_name = "N", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=64))]
     max_concurrent_runs: usize,
     /// Seconds after which the runs of a process that is not heard of are taken over by another.
     #[arg(long, default_value_t = 15, value_name = "SECONDS")]
