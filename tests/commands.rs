@@ -291,7 +291,7 @@ fn init_writes_a_pipeline_that_runs() {
     assert!(written.contains("day: { type: date, from: \"Day\", required: true }"), "{written}");
     assert!(written.contains("shop_id: { type: string, from: \"Shop ID\", required: true }"), "{written}");
     assert!(written.contains("key: [day, shop_id]") && written.contains("delimiter: \";\""), "{written}");
-    environment.expect(0, &["plan", "pipelines/prices"]);
+    environment.expect(0, &["plan", "prices"]);
     assert_eq!(environment.receipt("pipelines/prices")["counts"]["new"], 3);
 }
 

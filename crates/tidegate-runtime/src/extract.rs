@@ -366,7 +366,7 @@ impl Conductor {
                     Code::TG106,
                     format!("source `{name}` has never been fetched, so there is nothing to backfill `{source}` against"),
                 )
-                .hint("run the pipeline once, or backfill that source first"));
+                .hint("run the pipeline once, so that every source has been fetched"));
             };
             given.insert(name.clone(), (state, one));
         }

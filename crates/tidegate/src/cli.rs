@@ -92,7 +92,7 @@ pub enum Command {
     Demo(commands::demo::DemoArgs),
     /// Look at a file or URL and write a pipeline for it.
     Init(commands::init::InitArgs),
-    /// Check a pipeline: its file, its SQL, its templates. All errors at once.
+    /// Check a pipeline: its file, then its SQL and templates; all errors of a step at once.
     Validate(commands::validate::ValidateArgs),
     /// Run the tests of a pipeline.
     Test(commands::test::TestArgs),

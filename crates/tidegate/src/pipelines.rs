@@ -18,7 +18,7 @@ pub fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-/// Reads the pipeline at `path`: its folder, or its `pipeline.yaml`.
+/// Reads the pipeline at `path`: its folder, its `pipeline.yaml`, or the name of its folder below `pipelines`.
 pub fn read(path: &Path, env: Environment<'_>) -> Result<Arc<Pipeline>, LoadError> {
     let file = file(path)?;
     let shown = file.display().to_string();
@@ -49,6 +49,11 @@ fn file(path: &Path) -> Result<PathBuf, LoadError> {
     let file = if path.is_dir() { path.join("pipeline.yaml") } else { path.to_owned() };
     if file.is_file() {
         return Ok(file);
+    }
+    // What other commands call by its name is found by it.
+    let usual = Path::new("pipelines").join(path).join("pipeline.yaml");
+    if path.components().count() == 1 && usual.is_file() {
+        return Ok(usual);
     }
     let mut failure = Failure::new(Code::TG104, format!("there is no pipeline at {}", path.display()));
     failure = match nearby() {
