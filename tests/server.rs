@@ -139,6 +139,8 @@ fn a_webhook_needs_the_secret() {
     assert_eq!(hook(&[("x-hub-signature-256", "sha256=00")], "/v1/hooks/pushed"), 401);
     assert_eq!(hook(&[], "/v1/hooks/nothing?token=sixteen-characters-and-more"), 401);
     assert_eq!(hook(&[], "/v1/hooks/pushed?token=sixteen-characters-and-more"), 202);
+    // GitHub tries a hook out when it is made; that is no push.
+    assert_eq!(hook(&[("x-github-event", "ping")], "/v1/hooks/pushed?token=sixteen-characters-and-more"), 200);
     serving.stop();
 }
 

@@ -93,6 +93,17 @@ fn a_paused_pipeline_waits_and_forgets_nothing() {
 }
 
 #[test]
+fn a_run_that_is_busy_keeps_its_lease() {
+    let environment = served("source_change: { every: 100ms }");
+    // Bytes that are all there: who takes them in does not wait for anything, for several seconds in a build for tests.
+    environment.write("in.csv", format!("<html>{}", "x".repeat(96 << 20)));
+    let serving = Serving::start(&environment, &["small", "--lease", "1"]);
+    assert_eq!(serving.receipt()["error"]["code"], "TG203");
+    assert!(!serving.told().contains("could not be renewed"), "{}", serving.told());
+    serving.stop();
+}
+
+#[test]
 fn a_changed_pipeline_is_read_again_and_a_wrong_one_is_not() {
     let environment = served("source_change: { every: 100ms }");
     environment.write("in.csv", "id,n\n1,1\n2,2\n");

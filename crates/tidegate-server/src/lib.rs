@@ -88,7 +88,9 @@ pub async fn listen(
     stop: CancellationToken,
 ) -> Result<(SocketAddr, tokio::task::JoinHandle<()>), Failure> {
     let failed = |what: &str| Failure::new(Code::TG106, format!("{} {what}", options.listen));
-    let listener = listener(options.listen, options.max_connections).map_err(|error| failed("cannot be listened on").because(&error))?;
+    let listener = listener(options.listen, options.max_connections).map_err(|error| {
+        failed("cannot be listened on").because(&error).hint("another process may listen there: choose a port with `--listen`, or `off`")
+    })?;
     let address = listener.local_addr().map_err(|error| failed("has no address").because(&error))?;
     let tls = match &options.tls {
         Some((certificate, key)) => Some(

@@ -24,6 +24,8 @@ pub struct Terminal {
     quiet: bool,
     /// Whether what goes to stderr is log lines.
     structured: bool,
+    /// The pipeline that is spoken of, where there are many.
+    about: Option<String>,
 }
 
 const BOLD: &str = "\x1b[1m";
@@ -63,7 +65,16 @@ pub fn fatal(text: &str) -> ExitCode {
 impl Terminal {
     /// From the command line.
     pub fn new(global: &Global) -> Self {
-        Self { format: global.output, quiet: global.quiet, structured: global.log_format == LogFormat::Json }
+        Self { format: global.output, quiet: global.quiet, structured: global.log_format == LogFormat::Json, about: None }
+    }
+
+    /// The same where every remark and error says of which pipeline it is.
+    pub fn about(&self, pipeline: &str) -> Self {
+        Self { about: Some(pipeline.to_owned()), ..self.clone() }
+    }
+
+    fn subject(&self) -> String {
+        self.about.as_ref().map_or_else(String::new, |pipeline| format!("{DIM}{pipeline}:{RESET} "))
     }
 
     /// The format of results.
@@ -89,9 +100,9 @@ impl Terminal {
     /// Something to know, unless `--quiet`.
     pub fn remark(&self, text: &str) {
         if self.structured {
-            tracing::info!("{}", anstream::adapter::strip_str(text));
+            tracing::info!(pipeline = self.about, "{}", anstream::adapter::strip_str(text));
         } else if !self.quiet {
-            err(text);
+            err(&(self.subject() + text));
         }
     }
 
@@ -164,11 +175,12 @@ impl Terminal {
     /// An error: what, where, why, what happened to the data, what to do.
     pub fn failure(&self, failure: &Failure, data: Option<&str>) {
         if !self.structured {
-            return failure_lines(failure, data).iter().for_each(|line| err(line));
+            return err(&(self.subject() + &failure_lines(failure, data).join("\n")));
         }
         let place = failure.location.as_ref().map(ToString::to_string);
         let details: Vec<String> = failure.details.iter().map(|(label, value)| format!("{label}: {value}")).collect();
         tracing::error!(
+            pipeline = self.about,
             code = failure.code.as_str(),
             place,
             details = (!details.is_empty()).then(|| details.join("; ")),

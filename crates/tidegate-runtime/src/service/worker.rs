@@ -23,6 +23,7 @@ use tidegate_core::{
     retry,
     trigger::Trigger,
 };
+use tokio::task::JoinSet;
 
 /// How soon a pipeline is tried again that somebody else is running.
 const LOCKED: Duration = Duration::from_secs(1);
@@ -59,20 +60,9 @@ impl Service {
         if claim.taken_over {
             triggers.push(Trigger::Repair);
         }
-        // Both go on beside each other: a run that has the ledger's writer must not wait for a heartbeat that wants it.
-        let alive = async {
-            loop {
-                tokio::time::sleep(self.options.lease / 3).await;
-                let kept = self.conductor.ledger.heartbeat(&self.owner, claim.id, self.options.lease, self.now()).await;
-                if !matches!(kept, Ok(true)) {
-                    tracing::warn!(pipeline = claim.pipeline, "the lease of a run could not be renewed");
-                }
-            }
-        };
-        let ran = tokio::select! {
-            ran = self.conductor.run(pipeline, RunOptions { again: false, triggers }) => ran,
-            never = alive => never,
-        };
+        let heartbeat = self.stay_alive(claim);
+        let ran = self.conductor.run(pipeline, RunOptions { again: false, triggers }).await;
+        drop(heartbeat);
         match ran {
             Ok(ended) => {
                 // A look that found nothing new is no run.
@@ -89,6 +79,24 @@ impl Service {
                 self.again(pipeline, claim, &failure)
             }
         }
+    }
+
+    /// Renews the lease until it is dropped. A task of its own: a run that is busy with bytes that are all there, or that has
+    /// the ledger's writer, must not keep it waiting.
+    fn stay_alive(&self, claim: &Claim) -> JoinSet<()> {
+        let (ledger, clock, lease) = (self.conductor.ledger.clone(), Arc::clone(&self.conductor.clock), self.options.lease);
+        let (owner, pipeline, id) = (self.owner.clone(), claim.pipeline.clone(), claim.id);
+        let mut heartbeat = JoinSet::new();
+        heartbeat.spawn(async move {
+            loop {
+                tokio::time::sleep(lease / 3).await;
+                let kept = ledger.heartbeat(&owner, id, lease, clock()).await;
+                if !matches!(kept, Ok(true)) {
+                    tracing::warn!(pipeline, "the lease of a run could not be renewed");
+                }
+            }
+        });
+        heartbeat
     }
 
     fn judge(&self, pipeline: &Pipeline, claim: &Claim, last: Option<&Ended>) -> Verdict {

@@ -2,7 +2,7 @@
 
 use crate::{
     cli::Output,
-    context::{Context, Ending},
+    context::{Context, Ending, Trouble},
     pipelines,
 };
 use clap::Args;
@@ -40,7 +40,7 @@ pub struct ServeArgs {
     #[arg(long, default_value_t = 2, value_name = "N", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=64))]
     max_concurrent_runs: usize,
     /// Seconds after which the runs of a process that is not heard of are taken over by another.
-    #[arg(long, default_value_t = 15, value_name = "SECONDS")]
+    #[arg(long, default_value_t = 15, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     lease: u64,
     /// Seconds that runs at work may take to end.
     #[arg(long, default_value_t = 30, value_name = "SECONDS")]
@@ -56,24 +56,30 @@ pub async fn serve(context: &Context, args: ServeArgs) -> Ending {
             .into());
     }
     let mut served = Vec::new();
+    let mut wrong = Vec::new();
     for folder in folders {
-        let pipeline = pipelines::read(&folder, &pipelines::environment)?;
-        served.push((folder, pipeline));
+        match pipelines::read(&folder, &pipelines::environment) {
+            Ok(pipeline) => served.push((folder, pipeline)),
+            Err(error) => wrong.extend(error.failures),
+        }
+    }
+    if !wrong.is_empty() {
+        return Err(Trouble::Wrong(wrong));
     }
     let names: Vec<String> = served.iter().map(|(_, pipeline)| pipeline.name().to_owned()).collect();
     if let Some(twice) = names.iter().enumerate().find(|(i, name)| names[..*i].contains(name)).map(|(_, name)| name) {
         return Err(Failure::new(Code::TG106, format!("two pipelines are called `{twice}`")).into());
     }
     let options = ServiceOptions {
-        max_concurrent_runs: args.max_concurrent_runs.max(1),
-        lease: Duration::from_secs(args.lease.max(1)),
+        max_concurrent_runs: args.max_concurrent_runs,
+        lease: Duration::from_secs(args.lease),
         grace: Duration::from_secs(args.grace),
     };
     let conductor = context.conductor_for_service(args.mirror.clone()).await?;
     let terminal = context.terminal.clone();
     let watcher = Arc::new(move |note: &Note<'_>| match note {
-        Note::Ended(ended) => terminal.ended(ended),
-        Note::Failed(_, failure) => terminal.failure(failure, None),
+        Note::Ended(ended) => terminal.about(&ended.receipt.pipeline).ended(ended),
+        Note::Failed(pipeline, failure) => terminal.about(pipeline).failure(failure, None),
         Note::Reloaded(pipeline) => terminal.remark(&format!("{pipeline} was read again")),
     });
     let reader = Arc::new(|folder: &std::path::Path| pipelines::read(folder, &pipelines::environment).map_err(|error| error.failures));
@@ -91,6 +97,11 @@ pub async fn serve(context: &Context, args: ServeArgs) -> Ending {
             let scheme = if options.tls.is_some() { "https" } else { "http" };
             let (address, server) = tidegate_server::listen(Arc::clone(&service), options, stop.clone()).await?;
             context.terminal.remark(&format!("listening on {scheme}://{address}"));
+            if !address.ip().is_loopback() && scheme == "http" {
+                context.terminal.remark(
+                    "beyond this machine requests need a token (`tidegate token create`), which goes in plain text without `--tls-cert`",
+                );
+            }
             Some(server)
         }
         None => None,
@@ -111,7 +122,7 @@ fn listen_on(args: &ServeArgs) -> Result<Option<ServerOptions>, Failure> {
     }
     let listen = args.listen.parse().map_err(|_| {
         Failure::new(Code::TG106, format!("`{}` is no address to listen on", args.listen))
-            .hint("for example `127.0.0.1:8430`, `[::]:8430`, or `off`")
+            .hint("an IP address and a port, for example `127.0.0.1:8430` or `[::]:8430`; or `off`")
     })?;
     let tls = args.tls_cert.clone().zip(args.tls_key.clone());
     Ok(Some(ServerOptions { listen, tls, ..ServerOptions::default() }))
