@@ -319,8 +319,9 @@ fn a_page_is_no_publication_even_if_every_column_may_be_missing() {
     environment.expect(0, &["run", "small"]);
     environment.write("in.csv", "<!doctype html>\n<html>\n");
     assert!(environment.expect(1, &["run", "small"]).stderr.contains("gave an HTML page where CSV was promised"));
-    environment.write("in.csv", "other\n1\n");
-    assert!(environment.expect(1, &["run", "small"]).stderr.contains("TG204"));
+    environment.write("in.csv", "id;n\n1;1\n");
+    let failed = environment.expect(1, &["run", "small"]).stderr;
+    assert!(failed.contains("TG204") && failed.contains("csv: { delimiter: \";\" }"), "{failed}");
 }
 
 #[test]

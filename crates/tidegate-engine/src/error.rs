@@ -132,6 +132,12 @@ impl From<EngineError> for Failure {
                     }
                     _ => "if the publisher renamed them, set `from:`; if they may be absent, set `optional: true`".to_owned(),
                 });
+                // Everything in one column: it is cut somewhere else.
+                if let [whole] = got.as_slice()
+                    && let Some(other) = [';', '\t', '|', ','].into_iter().find(|other| whole.contains(*other))
+                {
+                    failure = failure.hint(format!("or is the delimiter another one now? `csv: {{ delimiter: {:?} }}`", other.to_string()));
+                }
             }
             EngineError::WrongFormat { begins, .. } => {
                 failure = failure
