@@ -167,7 +167,8 @@ impl World {
         let deadline = Instant::now() + Duration::from_secs(120 + self.cycles);
         let ids = |rows: Vec<Value>| -> Vec<u64> { rows.iter().map(|row| row["id"].as_u64().unwrap()).collect() };
         let (table, bad) = loop {
-            let table = ids(environment.query("SELECT id FROM p"));
+            // A first run may still be on its way, and the table not be there.
+            let table = ids(environment.run(&["query", "SELECT id FROM p", "-o", "json"]).receipts());
             let bad: Vec<u64> = environment
                 .expect(0, &["quarantine", "list", "pushed", "-o", "json", "--limit", "1000000"])
                 .receipts()
@@ -186,7 +187,7 @@ impl World {
         assert_eq!(all, accepted.iter().copied().collect::<Vec<_>>());
         assert!(bad.iter().all(|id| id.is_multiple_of(13)));
         // The polled table says what was published last.
-        while environment.expect(0, &["query", "SELECT id, n FROM t ORDER BY id", "-o", "csv"]).stdout != published {
+        while environment.run(&["query", "SELECT id, n FROM t ORDER BY id", "-o", "csv"]).stdout != published {
             assert!(Instant::now() < deadline, "the polled table did not come to its last publication");
             thread::sleep(Duration::from_millis(200));
         }
@@ -283,7 +284,8 @@ impl World {
 
     /// Every dropped row is in its table exactly once, and every file in the archive.
     fn dropped(&self, deadline: Instant) -> usize {
-        let count = || self.environment.query("SELECT count(*) AS rows, count(DISTINCT id) AS ids FROM d").remove(0);
+        let query = ["query", "SELECT count(*) AS rows, count(DISTINCT id) AS ids FROM d", "-o", "json"];
+        let count = || self.environment.run(&query).receipts().pop().unwrap_or_default();
         let expected = self.cycles * 3;
         while count()["ids"] != expected {
             assert!(Instant::now() < deadline, "{expected} rows were dropped, and {} are there", count());

@@ -147,7 +147,26 @@ impl Restated {
             oldest: self.oldest.as_ref().map(text),
             newest: self.newest.as_ref().map(text),
             days_back: self.newest_day.zip(oldest_day).map(|(newest, oldest)| (i64::from(newest) - i64::from(oldest)).max(0)),
-            columns: self.columns.iter().filter(|shift| shift.rows > 0).cloned().collect(),
+            columns: self.columns.iter().filter(|shift| shift.rows > 0).map(rounded).collect(),
         }
+    }
+}
+
+/// Without the noise of adding fractions: twelve digits, as sums of prices have.
+fn rounded(shift: &ColumnShift) -> ColumnShift {
+    let round = |number: f64| format!("{number:.11e}").parse().unwrap_or(number);
+    ColumnShift { net: shift.net.map(round), largest: shift.largest.map(round), ..shift.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ColumnShift, rounded};
+
+    #[test]
+    fn sums_have_no_noise() {
+        let shift = |net| ColumnShift { column: "price".to_owned(), rows: 3, net: Some(net), largest: None };
+        assert_eq!(rounded(&shift(0.1 + 0.2)).net, Some(0.3));
+        assert_eq!(rounded(&shift(-123_456_789_012.0)).net, Some(-123_456_789_012.0));
+        assert_eq!(rounded(&shift(0.0)).net, Some(0.0));
     }
 }

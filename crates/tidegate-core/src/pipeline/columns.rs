@@ -107,6 +107,10 @@ fn unknown(word: &str) -> String {
         "decimal" | "numeric" => Some("decimal(18,2)"),
         _ => None,
     };
+    if word.starts_with("decimal(") && !word.ends_with(')') {
+        // `{ type: decimal(10,2) }` is cut at the comma.
+        return format!("there is no type `{word}`; a type with a comma is quoted: `\"decimal(10,2)\"`");
+    }
     let known = "string, int64, float64, decimal(P,S), bool, date, timestamp";
     match meant {
         Some(meant) => format!("there is no type `{word}`; did you mean `{meant}`? (types: {known})"),
@@ -166,5 +170,6 @@ mod tests {
     fn a_wrong_type_names_the_one_that_was_meant() {
         assert!("integer".parse::<ColumnType>().unwrap_err().contains("did you mean `int64`"));
         assert!("decimal(3,9)".parse::<ColumnType>().is_err());
+        assert!("decimal(10".parse::<ColumnType>().unwrap_err().contains("is quoted"));
     }
 }

@@ -114,20 +114,24 @@ pub async fn init(context: &Context, args: InitArgs) -> Ending {
     std::fs::create_dir_all(&folder).map_err(failed)?;
     std::fs::write(&file, write(&name, &place, web, &guess)).map_err(failed)?;
     // What was written must be valid; if not, it is seen now and not left behind.
-    if let Err(trouble) = pipelines::read(&folder, &pipelines::environment) {
-        std::fs::remove_file(&file).map_err(failed)?;
-        let _ = std::fs::remove_dir(&folder);
-        return Err(trouble.into());
-    }
+    let pipeline = match pipelines::read(&folder, &pipelines::environment) {
+        Ok(pipeline) => pipeline,
+        Err(trouble) => {
+            std::fs::remove_file(&file).map_err(failed)?;
+            let _ = std::fs::remove_dir(&folder);
+            return Err(trouble.into());
+        }
+    };
+    let key = &pipeline.file.table.key;
     match context.terminal.format() {
-        Output::Json => context.terminal.json(
-            &serde_json::json!({ "pipeline": name, "file": file.display().to_string(), "key": guess.key, "rows_looked_at": guess.rows }),
-        ),
+        Output::Json => context
+            .terminal
+            .json(&serde_json::json!({ "pipeline": name, "file": file.display().to_string(), "key": key, "rows_looked_at": guess.rows })),
         _ => context.terminal.text(&file.display().to_string()),
     }
-    let columns = guess.columns.iter().map(|(name, kind, _)| format!("{name} {kind}")).collect::<Vec<_>>().join(", ");
-    context.terminal.remark(&format!("looked at {} rows: {columns}", guess.rows));
-    match guess.key.as_slice() {
+    let columns = pipeline.file.sources.values().flat_map(|source| &source.columns).map(|(name, column)| format!("{name} {}", column.kind));
+    context.terminal.remark(&format!("looked at {} rows: {}", guess.rows, columns.collect::<Vec<_>>().join(", ")));
+    match key.as_slice() {
         [] => context.terminal.remark("no column or few columns identify a row, so the table is replaced as a whole; set `key` and `mode: mirror` to see single rows change"),
         key => context.terminal.remark(&format!("the key is guessed to be {}; please check it", key.join(", "))),
     }

@@ -25,11 +25,12 @@ pub async fn status(context: &Context, _: StatusArgs) -> Ending {
         let troubles = ledger.outbox_troubles(&name).await?;
         let (waiting, given_up) = troubles.iter().fold((0, 0), |sum, (_, waiting, given_up, _)| (sum.0 + waiting, sum.1 + given_up));
         let incident = ledger.incident(&name).await?.map(|(trouble, _)| trouble);
+        let paused = ledger.paused(&name).await?;
         if context.terminal.format() == Output::Json {
             context.terminal.json(&json!({
                 "pipeline": name, "path": path, "table": last.table, "rows": receipt.as_ref().map(|r| r.rows_after),
                 "last_run": last.id, "state": last.state, "table_run": settled, "published_at": receipt.as_ref().map(|r| r.finished_at.to_string()),
-                "quarantine_open": open, "notifications_waiting": waiting, "notifications_given_up": given_up, "trouble": incident,
+                "quarantine_open": open, "notifications_waiting": waiting, "notifications_given_up": given_up, "trouble": incident, "paused": paused,
             }));
             continue;
         }
@@ -39,6 +40,7 @@ pub async fn status(context: &Context, _: StatusArgs) -> Ending {
             RunState::Running => "at work, or interrupted: the next run goes on with it".to_owned(),
             other => other.as_str().to_owned(),
         };
+        let state = if paused.is_some() { format!("{state} (paused)") } else { state };
         rows.push(vec![
             name,
             last.table.clone(),
