@@ -66,6 +66,11 @@ impl Home {
         self.root.join("intake").join(pipeline).join(source)
     }
 
+    /// Locked by whoever takes over what dead processes left of a source's pushed rows.
+    pub fn intake_lock(&self, pipeline: &str, source: &str) -> PathBuf {
+        self.root.join("locks").join(format!("{pipeline}.{source}.intake.lock"))
+    }
+
     /// A folder for one run's intermediate data.
     pub fn scratch(&self, pipeline: &str) -> PathBuf {
         self.root.join("scratch").join(pipeline)

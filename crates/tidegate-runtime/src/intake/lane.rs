@@ -271,9 +271,14 @@ fn bytes_below(folder: &Path) -> u64 {
     entries(folder).flat_map(|lane| entries(&lane.path())).filter_map(|file| file.metadata().ok()).map(|metadata| metadata.len()).sum()
 }
 
-/// Closes what dead processes left open, and remembers its keys.
+/// Closes what dead processes left open, and remembers its keys. One at a time, and whoever comes meanwhile waits: a push that
+/// is repeated after a crash must find its key, whoever of us is just reading it.
 pub(super) fn take_over(home: &Home, ledger: &Ledger, pipeline: &str, source: &str) -> Result<()> {
     let folder = home.intake(pipeline, source);
+    if !folder.is_dir() {
+        return Ok(());
+    }
+    let _turn = turn(&home.intake_lock(pipeline, source))?;
     for lane in std::fs::read_dir(&folder).into_iter().flatten().flatten().map(|entry| entry.path()) {
         let hidden = lane.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
         let Some(lock) = OpenOptions::new().write(true).open(lane.join("lock")).ok().filter(|_| !hidden) else { continue };
@@ -298,6 +303,19 @@ pub(super) fn take_over(home: &Home, ledger: &Ledger, pipeline: &str, source: &s
         }
     }
     Ok(())
+}
+
+/// The right to take over; it ends when it is dropped.
+fn turn(path: &Path) -> Result<File> {
+    let failed = |source| StateError::Write { path: path.to_owned(), source };
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent).map_err(failed)?;
+    }
+    let lock = OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(failed)?;
+    if fs4::FileExt::try_lock(&lock).is_err() {
+        tokio::task::block_in_place(|| fs4::FileExt::lock(&lock)).map_err(failed)?;
+    }
+    Ok(lock)
 }
 
 async fn recent_keys(ledger: &Ledger, pipeline: &str, source: &str) -> Result<HashSet<Key>> {

@@ -1,5 +1,7 @@
-use super::frame;
+use super::{frame, lane::Lane};
+use crate::{home::Home, ledger::Ledger};
 use proptest::prelude::*;
+use std::{fs::File, time::Duration};
 
 proptest! {
     /// Whatever was written whole is read again, and a torn tail is left out, wherever it was torn.
@@ -19,4 +21,37 @@ proptest! {
             prop_assert_eq!((frame.key.is_some(), frame.body), (*keyed, body.as_slice()));
         }
     }
+}
+
+/// A push that is repeated after a crash is known again, also while somebody else is just taking over what the crash left.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeated_push_waits_for_whoever_takes_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = Home::new(folder.path());
+    let ledger = Ledger::open(&home).await.unwrap();
+    let (key, body) = (frame::digest("key"), b"id\n1\n".to_vec());
+    let dead = home.intake("p", "s").join("dead");
+    std::fs::create_dir_all(&dead).unwrap();
+    let mut segment = Vec::new();
+    frame::write(&mut segment, Some(key), &body);
+    std::fs::write(dead.join("0000000001.open"), &segment).unwrap();
+    // Somebody has begun to take it over.
+    let locked = |path: &std::path::Path| {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let file = File::create(path).unwrap();
+        fs4::FileExt::lock(&file).unwrap();
+        file
+    };
+    let (turn, lane) = (locked(&home.intake_lock("p", "s")), locked(&dead.join("lock")));
+    let pushed = tokio::spawn({
+        let (home, ledger, body) = (home.clone(), ledger.clone(), body.clone());
+        async move {
+            let name = ("p".to_owned(), "s".to_owned());
+            Lane::open(&home, &ledger, "alive", &name, tidegate_core::pipeline::Push::default()).await.unwrap().push(body, Some(key)).await
+        }
+    });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(!pushed.is_finished());
+    drop((lane, turn));
+    assert!(pushed.await.unwrap().unwrap().duplicate);
 }
