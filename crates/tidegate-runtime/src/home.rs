@@ -66,9 +66,21 @@ impl Home {
         self.root.join("intake").join(pipeline).join(source)
     }
 
-    /// Locked by whoever takes over what dead processes left of a source's pushed rows.
-    pub fn intake_lock(&self, pipeline: &str, source: &str) -> PathBuf {
-        self.root.join("locks").join(format!("{pipeline}.{source}.intake.lock"))
+    /// Locked by whoever takes over what dead processes left of a source's pushed rows. Not locked yet.
+    pub(crate) fn intake_lock(&self, pipeline: &str, source: &str) -> Result<(File, PathBuf)> {
+        self.lock_file(&format!("{pipeline}.{source}.intake"))
+    }
+
+    fn lock_file(&self, name: &str) -> Result<(File, PathBuf)> {
+        let path = self.root.join("locks").join(format!("{name}.lock"));
+        let failed = |source| StateError::Write { path: path.clone(), source };
+        if let Some(parent) = path.parent()
+            && !parent.is_dir()
+        {
+            std::fs::create_dir_all(parent).map_err(failed)?;
+        }
+        let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
+        Ok((file, path))
     }
 
     /// A folder for one run's intermediate data.
@@ -78,18 +90,11 @@ impl Home {
 
     /// Takes the lock of a pipeline, or says that somebody has it.
     pub fn lock(&self, pipeline: &str) -> Result<PipelineLock> {
-        let path = self.root.join("locks").join(format!("{pipeline}.lock"));
-        let failed = |source| StateError::Write { path: path.clone(), source };
-        if let Some(parent) = path.parent()
-            && !parent.is_dir()
-        {
-            std::fs::create_dir_all(parent).map_err(failed)?;
-        }
-        let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
+        let (file, path) = self.lock_file(pipeline)?;
         match fs4::FileExt::try_lock(&file) {
             Ok(()) => Ok(PipelineLock { _file: file }),
             Err(TryLockError::WouldBlock) => Err(StateError::Locked(pipeline.to_owned()).into()),
-            Err(TryLockError::Error(source)) => Err(failed(source).into()),
+            Err(TryLockError::Error(source)) => Err(StateError::Write { path, source }.into()),
         }
     }
 }

@@ -278,7 +278,7 @@ pub(super) fn take_over(home: &Home, ledger: &Ledger, pipeline: &str, source: &s
     if !folder.is_dir() {
         return Ok(());
     }
-    let _turn = turn(&home.intake_lock(pipeline, source))?;
+    let _turn = turn(home, pipeline, source)?;
     for lane in std::fs::read_dir(&folder).into_iter().flatten().flatten().map(|entry| entry.path()) {
         let hidden = lane.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
         let Some(lock) = OpenOptions::new().write(true).open(lane.join("lock")).ok().filter(|_| !hidden) else { continue };
@@ -306,14 +306,10 @@ pub(super) fn take_over(home: &Home, ledger: &Ledger, pipeline: &str, source: &s
 }
 
 /// The right to take over; it ends when it is dropped.
-fn turn(path: &Path) -> Result<File> {
-    let failed = |source| StateError::Write { path: path.to_owned(), source };
-    if let Some(parent) = path.parent() {
-        std::fs::create_dir_all(parent).map_err(failed)?;
-    }
-    let lock = OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(failed)?;
+fn turn(home: &Home, pipeline: &str, source: &str) -> Result<File> {
+    let (lock, path) = home.intake_lock(pipeline, source)?;
     if fs4::FileExt::try_lock(&lock).is_err() {
-        tokio::task::block_in_place(|| fs4::FileExt::lock(&lock)).map_err(failed)?;
+        tokio::task::block_in_place(|| fs4::FileExt::lock(&lock)).map_err(|source| StateError::Write { path, source })?;
     }
     Ok(lock)
 }

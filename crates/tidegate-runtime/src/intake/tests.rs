@@ -36,13 +36,9 @@ async fn a_repeated_push_waits_for_whoever_takes_over() {
     frame::write(&mut segment, Some(key), &body);
     std::fs::write(dead.join("0000000001.open"), &segment).unwrap();
     // Somebody has begun to take it over.
-    let locked = |path: &std::path::Path| {
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        let file = File::create(path).unwrap();
-        fs4::FileExt::lock(&file).unwrap();
-        file
-    };
-    let (turn, lane) = (locked(&home.intake_lock("p", "s")), locked(&dead.join("lock")));
+    let (turn, _) = home.intake_lock("p", "s").unwrap();
+    let lane = File::create(dead.join("lock")).unwrap();
+    [&turn, &lane].into_iter().for_each(|file| fs4::FileExt::lock(file).unwrap());
     let pushed = tokio::spawn({
         let (home, ledger, body) = (home.clone(), ledger.clone(), body.clone());
         async move {

@@ -34,16 +34,20 @@ pub struct Part {
 /// How a file of the store ends that is packed.
 const PACKED: &str = "zst";
 
+fn plain(home: &Home, sha256: &str) -> PathBuf {
+    home.raw().join(sha256.get(..2).unwrap_or("00")).join(sha256)
+}
+
 /// Where the bytes of `sha256` are, or would be if they were kept as they are.
 pub fn path(home: &Home, sha256: &str) -> PathBuf {
-    let plain = home.raw().join(sha256.get(..2).unwrap_or("00")).join(sha256);
+    let plain = plain(home, sha256);
     let packed = plain.with_extension(PACKED);
     if packed.is_file() { packed } else { plain }
 }
 
 /// Removes the bytes of `sha256`, whatever their form.
 pub fn remove(home: &Home, sha256: &str) {
-    let plain = home.raw().join(sha256.get(..2).unwrap_or("00")).join(sha256);
+    let plain = plain(home, sha256);
     let _ = std::fs::remove_file(plain.with_extension(PACKED));
     let _ = std::fs::remove_file(plain);
 }
